@@ -1,1 +1,169 @@
-//! placeholder
+//! Sandboxes: where the tool calls of a session run.
+//!
+//! A [`Backend`] makes sandboxes and finds the ones that still live; a [`Sandbox`] carries calls into one of them. The
+//! embedded back end is our own code on system calls: a spawner process (privileged as far as the host allows, without
+//! secrets) makes one `hand` per session behind namespaces, an overlay file system, seccomp and limits.
+//!
+//! Invariants: a call is executed at most once per id, whatever happens to the connection or to this process; a result
+//! stays inside the sandbox until it is acknowledged; a sandbox never runs with fewer walls than were asked for.
+
+mod error;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::ids::EventId;
+use api::ids::SessionId;
+use api::ids::ThreadId;
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+pub use error::Error;
+
+/// Makes sandboxes, one per session, and finds those that outlived the server that made them.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// The running sandbox of this session, or a new one over the files that the session left.
+    async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error>;
+
+    /// The running sandbox of this session; `None` when there is none. Never makes one.
+    async fn adopt(&self, session: &SessionId) -> Result<Option<Arc<dyn Sandbox>>, Error>;
+
+    /// Ends the sandbox of this session, if one runs, and removes its files unless they are to be kept.
+    async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error>;
+
+    /// What the host offers this back end, for `doctor`.
+    fn report(&self) -> Report;
+}
+
+/// One running sandbox.
+#[async_trait]
+pub trait Sandbox: Send + Sync {
+    /// Runs a call and waits for its result. A call whose id the sandbox already knows is not run again: its first
+    /// result is answered. Dropping the future does not stop the call, see [`Sandbox::cancel`].
+    async fn execute(&self, call: &Call) -> Result<Outcome, Error>;
+
+    /// What became of a call; waits while it runs.
+    async fn recall(&self, id: &EventId) -> Result<Recall, Error>;
+
+    /// Lets the sandbox forget these results: they are in the log.
+    async fn acknowledge(&self, ids: &[EventId]) -> Result<(), Error>;
+
+    /// Ends a running call; whoever waits for it gets its result, which says so.
+    async fn cancel(&self, id: &EventId) -> Result<(), Error>;
+}
+
+/// What a sandbox is to be.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The session that it belongs to; also the name of its folder.
+    pub session: SessionId,
+    /// Bounds on what it may use.
+    pub limits: Limits,
+    /// What it sees as its root file system.
+    pub root: Root,
+}
+
+impl Spec {
+    /// The sandbox of a session with default limits over the host's `/usr`.
+    pub fn new(session: SessionId) -> Self {
+        Self { session, limits: Limits::default(), root: Root::Host }
+    }
+}
+
+/// Bounds of one sandbox, enforced by control groups where the host has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Memory of all its processes together, the file system in memory included.
+    pub memory_bytes_max: u64,
+    /// Processes and threads alive at once.
+    pub processes_max: u32,
+    /// Thousandths of a processor.
+    pub cpu_millis_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_bytes_max: 8 << 30, processes_max: 1024, cpu_millis_max: 2000 }
+    }
+}
+
+/// Where the files come from that a new sandbox starts with. They are never written to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Root {
+    /// The host's `/usr` read-only, with a synthesised `/etc` and nothing else of the host.
+    Host,
+    /// A root file system unpacked in this folder.
+    Directory(PathBuf),
+}
+
+/// One tool call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The event that asked for it, which is also its id inside the sandbox.
+    pub id: EventId,
+    /// The thread that asked; each has a shell of its own.
+    pub thread: ThreadId,
+    /// Name of the tool.
+    pub tool: String,
+    /// The tool's input as the model wrote it.
+    pub input: Arc<RawValue>,
+}
+
+/// Result of a call.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Content blocks as they go on the wire.
+    pub content: Vec<Arc<RawValue>>,
+    /// Whether the tool failed.
+    pub is_error: bool,
+}
+
+/// What became of a call.
+#[derive(Clone, Debug)]
+pub enum Recall {
+    /// It ended, and this is its result.
+    Finished(Outcome),
+    /// The sandbox never saw it or has forgotten it.
+    Unknown,
+}
+
+/// What the host offers the embedded back end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// How sandboxes are made here; `None` when they cannot be.
+    pub mode: Option<Mode>,
+    /// Each thing that was looked for.
+    pub primitives: Vec<Primitive>,
+}
+
+/// How the embedded back end makes sandboxes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// As root: a range of 65536 ids per sandbox, id-mapped layers, the user namespace entered last.
+    Root,
+    /// Unprivileged, with a range of subordinate ids mapped by `newuidmap`.
+    SubordinateIds,
+    /// Unprivileged, with a single id: everything inside is one user.
+    SingleId,
+}
+
+/// One thing that the host has or lacks.
+#[derive(Clone, Debug, Serialize)]
+pub struct Primitive {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it can be used.
+    pub present: bool,
+    /// What was found.
+    pub detail: String,
+    /// What its absence costs.
+    pub cost: &'static str,
+    /// How to get it.
+    pub remedy: String,
+}

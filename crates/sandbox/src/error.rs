@@ -1,0 +1,61 @@
+//! What can go wrong between a caller and a sandbox.
+
+use std::io;
+
+use api::ids::SessionId;
+
+/// A failure of the sandbox, as opposed to a tool that ran and failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The sandbox died while the call ran: what the call did is not known.
+    #[error("reach the sandbox of session {session}: it died")]
+    Lost {
+        /// The session whose sandbox it was.
+        session: SessionId,
+    },
+    /// This host cannot make sandboxes with the walls that are required.
+    #[error("make a sandbox: {reason}; {remedy}")]
+    Unavailable {
+        /// What is missing.
+        reason: String,
+        /// How the operator can supply it.
+        remedy: String,
+    },
+    /// As many sandboxes run as are allowed.
+    #[error("make a sandbox: {limit} are running, which is the most this server allows")]
+    Full {
+        /// The bound.
+        limit: usize,
+    },
+    /// Setting up the walls failed.
+    #[error("make a sandbox for session {session}: {reason}")]
+    SetUp {
+        /// The session that it was for.
+        session: SessionId,
+        /// What the spawner or the hand reported.
+        reason: String,
+    },
+    /// The call's input is larger than a frame may be.
+    #[error("run a call in the sandbox of session {session}: its input of {bytes} bytes is too large")]
+    TooLarge {
+        /// The session whose sandbox it was for.
+        session: SessionId,
+        /// Size of the frame that was not sent.
+        bytes: usize,
+    },
+    /// More calls are pending than one sandbox may have.
+    #[error("run a call in the sandbox of session {session}: too many are pending")]
+    Busy {
+        /// The session whose sandbox it was for.
+        session: SessionId,
+    },
+    /// The spawner could not be started, reached, or understood.
+    #[error("{attempt} the spawner")]
+    Spawner {
+        /// What was attempted, as a verb.
+        attempt: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
