@@ -2,6 +2,7 @@
 //! request that a model receives. Data and pure functions only; no I/O, no clock of its own.
 
 pub mod completion;
+pub mod emitted;
 pub mod entry;
 pub mod ids;
 pub mod time;
