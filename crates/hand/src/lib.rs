@@ -1,1 +1,7 @@
-//! placeholder
+//! The hand: the first process inside a sandbox. It builds the walls (`confine`), then runs the six tools for whoever
+//! is connected (`serve`), reaps every orphan, and keeps each result until it is acknowledged.
+//!
+//! The library part is what the `hand` program is made of, and [`protocol`], which the outside speaks too.
+
+pub mod protocol;
+pub mod serve;
