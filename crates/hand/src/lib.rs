@@ -3,5 +3,6 @@
 //!
 //! The library part is what the `hand` program is made of, and [`protocol`], which the outside speaks too.
 
+pub mod confine;
 pub mod protocol;
 pub mod serve;

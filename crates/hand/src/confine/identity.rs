@@ -1,0 +1,75 @@
+//! Giving up every privilege, in the order in which that is possible.
+
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+
+use libc::c_ulong;
+
+use super::Identity;
+use super::Spec;
+use super::error::Error;
+use super::error::Step;
+use super::sys;
+
+/// What root inside may still do to its own files and processes: `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`,
+/// `CAP_FSETID`, `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID`, `CAP_NET_BIND_SERVICE`, `CAP_SYS_CHROOT`. They count inside the
+/// user namespace only.
+const KEPT: [u64; 9] = [0, 1, 3, 4, 5, 6, 7, 10, 18];
+const CAPABILITY_MAX: u64 = 63;
+
+const OPEN_FILES_MAX: u64 = 65_536;
+const LOCKED_BYTES_MAX: u64 = 64 << 20;
+
+/// Ends this process when the spawner ends. A change of identity cancels it, so it is asked for again at the end.
+pub(super) fn die_with_the_spawner() -> Result<(), Error> {
+    let signal = c_ulong::try_from(libc::SIGKILL).expect("a small positive number");
+    sys::control_process(libc::PR_SET_PDEATHSIG, signal).step("tie this process to the spawner")
+}
+
+/// Enters the user namespace if that is still to be done, and drops everything that the processes inside do not need.
+///
+/// Mount, network, process and host name namespaces stay owned by the namespace that made them: in root mode not even
+/// every capability inside gives power over them.
+pub(super) fn give_up_privilege(spec: &Spec, user_namespace: Option<OwnedFd>) -> Result<(), Error> {
+    let drops_groups = match spec.identity {
+        Identity::Range { .. } => {
+            sys::set_filesystem_ids(0).step("act as root again")?;
+            let namespace = user_namespace.ok_or_else(|| Error::new("enter the user namespace", "none was given"))?;
+            sys::enter_user_namespace(namespace.as_fd()).step("enter the user namespace")?;
+            true
+        }
+        Identity::Entered { has_groups } => has_groups,
+    };
+    sys::become_root(drops_groups).step("become the sandbox's root")?;
+    limit_resources(spec)?;
+    drop_capabilities()?;
+    sys::control_process(libc::PR_SET_NO_NEW_PRIVS, 1).step("give up new privileges")?;
+    sys::control_process(libc::PR_SET_DUMPABLE, 0).step("hide this process's memory")?;
+    die_with_the_spawner()
+}
+
+fn limit_resources(spec: &Spec) -> Result<(), Error> {
+    let mut limits = vec![
+        (libc::RLIMIT_CORE, 0),
+        (libc::RLIMIT_NOFILE, OPEN_FILES_MAX),
+        (libc::RLIMIT_MEMLOCK, LOCKED_BYTES_MAX),
+        (libc::RLIMIT_NPROC, spec.processes_max),
+    ];
+    limits.extend(spec.data_bytes_max.map(|bytes| (libc::RLIMIT_DATA, bytes)));
+    limits.into_iter().try_for_each(|(kind, most)| sys::limit_resource(kind, most)).step("limit resources")
+}
+
+fn drop_capabilities() -> Result<(), Error> {
+    let kept = KEPT.iter().fold(0, |bits, capability| bits | 1 << capability);
+    for capability in (0..=CAPABILITY_MAX).filter(|capability| !KEPT.contains(capability)) {
+        match sys::control_process(libc::PR_CAPBSET_DROP, capability) {
+            Ok(()) => {}
+            // Numbers past the kernel's last capability.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => return Err(error).step("drop a capability"),
+        }
+    }
+    let clear_all = c_ulong::try_from(libc::PR_CAP_AMBIENT_CLEAR_ALL).expect("a small positive number");
+    sys::control_process(libc::PR_CAP_AMBIENT, clear_all).step("drop ambient capabilities")?;
+    sys::set_capabilities(kept).step("drop capabilities")
+}

@@ -1,0 +1,150 @@
+//! The walls: a fresh process, started by the spawner in new namespaces, shuts itself in before it serves.
+//!
+//! The order is the point. While the host's file tree is still visible, everything that will be needed from it is captured
+//! as detached mounts. Then the root changes and the host's tree goes away; only after that is anything inside touched by
+//! path, for a session's files may come from a hostile former life. Privilege is given up last: user namespace (root
+//! mode), capabilities, `no_new_privs`, seccomp.
+//!
+//! Invariants: no descriptor of the host survives except the control socket; nothing is skipped silently: a step that
+//! fails ends the process, and its name goes to the spawner.
+
+mod error;
+mod furnish;
+mod identity;
+mod root;
+mod seccomp;
+mod sys;
+
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::protocol::control;
+pub use error::Error;
+use error::Step;
+
+/// The descriptor of the user namespace that is entered last; only open for [`Identity::Range`].
+pub const USER_NAMESPACE_FD: RawFd = 4;
+/// Longest specification, in bytes.
+pub const SPEC_BYTES_MAX: usize = 32 * 1024;
+
+/// Files in `/etc` that name the machine, and their text.
+pub const NAMES: [(&str, &str); 3] = [
+    ("hosts", "127.0.0.1 localhost sandbox\n::1 localhost sandbox\n"),
+    ("hostname", "sandbox\n"),
+    ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n"),
+];
+
+/// What the walls enclose. Every path is one of the host, absolute, and under the control of the spawner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Who the processes inside are on the host.
+    pub identity: Identity,
+    /// A folder with the empty folders `lower`, `rw` and `root`, to be mounted on. Shared by all sandboxes: each mounts in
+    /// its own namespace.
+    pub stage: PathBuf,
+    /// The root file system that is not written to.
+    pub lower: PathBuf,
+    /// A folder with `upper` and `work`: what the session writes.
+    pub writable: PathBuf,
+    /// Further folders to show inside.
+    pub binds: Vec<Bind>,
+    /// Whether `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` are to be written: the lower root is not ours.
+    pub writes_names: bool,
+    /// Size of `/dev/shm`.
+    pub shared_memory_bytes_max: u64,
+    /// Processes alive at once, as a resource limit.
+    pub processes_max: u64,
+    /// Private memory of one process, as a resource limit; for hosts without a memory control group.
+    pub data_bytes_max: Option<u64>,
+}
+
+/// Who the processes inside are on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// Root makes the walls; the user namespace on [`USER_NAMESPACE_FD`], whose ids start at `first`, is entered last.
+    Range {
+        /// Host id of the user 0 inside.
+        first: u32,
+    },
+    /// The process was born into its user namespace, with its ids mapped.
+    Entered {
+        /// Whether groups may be changed inside, which a map of a single id rules out.
+        has_groups: bool,
+    },
+}
+
+/// A folder of the host to show inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// Where it is on the host.
+    pub source: PathBuf,
+    /// Where it is inside: absolute, without `..`.
+    pub target: PathBuf,
+    /// Whether it can be written to.
+    pub is_writable: bool,
+    /// Whether it may stay without mapped owners if its file system cannot map them.
+    pub may_be_unmapped: bool,
+}
+
+/// The socket to the spawner that this process was started with.
+pub fn control() -> Option<OwnedFd> {
+    sys::inherited(control::FD)
+}
+
+/// Reads the specification, which is the first message on the control socket.
+pub fn read_spec(control: BorrowedFd<'_>) -> Result<Spec, Error> {
+    let mut buffer = vec![0; SPEC_BYTES_MAX];
+    let length = sys::receive(control, &mut buffer).step("read the specification")?;
+    serde_json::from_slice(&buffer[..length]).map_err(std::io::Error::other).step("understand the specification")
+}
+
+/// Raises the walls around this process. When it returns, the process is shut in for good.
+pub fn enter(spec: &Spec) -> Result<(), Error> {
+    let user_namespace = match spec.identity {
+        Identity::Range { .. } => {
+            let namespace = sys::inherited(USER_NAMESPACE_FD);
+            Some(namespace.ok_or_else(|| Error::new("find the user namespace", "it was not passed"))?)
+        }
+        Identity::Entered { .. } => None,
+    };
+    if user_namespace.is_none() {
+        // Counted per user namespace: nobody inside can make another one, even if a filter had a hole.
+        std::fs::write("/proc/sys/user/max_user_namespaces", "0").step("forbid nested user namespaces")?;
+    }
+    sys::set_umask(0);
+    identity::die_with_the_spawner()?;
+    sys::unshare(libc::CLONE_NEWCGROUP).step("make a control group namespace")?;
+    let captured = root::assemble(spec, user_namespace.as_ref().map(AsFd::as_fd))?;
+    sys::raise_loopback().step("bring the loopback device up")?;
+    root::pivot(&spec.stage)?;
+    furnish::furnish(spec, captured)?;
+    sys::set_host_name("sandbox").step("name the machine")?;
+    sys::set_umask(0o022);
+    identity::give_up_privilege(spec, user_namespace)?;
+    seccomp::install()
+}
+
+/// Tells the spawner how raising the walls ended.
+pub fn tell(socket: BorrowedFd<'_>, result: &Result<(), Error>) -> std::io::Result<()> {
+    match result {
+        Ok(()) => sys::send(socket, &[control::READY]),
+        Err(error) => sys::send(socket, &[&[control::FAILED], error.to_string().as_bytes()].concat()),
+    }
+}
+
+/// A path for a system call.
+fn c_path(path: &Path) -> Result<CString, Error> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new("read a path", "it holds a NUL byte"))
+}

@@ -1,0 +1,24 @@
+//! The first process of a sandbox: reads what it is to be from the spawner, raises the walls around itself, serves.
+//!
+//! Started from a sealed copy in memory with an empty environment, the standard descriptors on `/dev/null`, and the
+//! socket to the spawner. It never returns to the outside: when the spawner goes away, it and everything inside end.
+
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use hand::confine;
+
+/// Exit status when the process was not started by a spawner.
+const NOT_STARTED_BY_A_SPAWNER: u8 = 2;
+/// Exit status when the walls do not stand; the spawner was told why.
+const WALLS_FAILED: u8 = 3;
+
+fn main() -> ExitCode {
+    let Some(control) = confine::control() else { return ExitCode::from(NOT_STARTED_BY_A_SPAWNER) };
+    let walls = confine::read_spec(control.as_fd()).and_then(|spec| confine::enter(&spec));
+    let told = confine::tell(control.as_fd(), &walls);
+    if walls.is_err() || told.is_err() {
+        return ExitCode::from(WALLS_FAILED);
+    }
+    hand::serve::run(control)
+}
