@@ -1,0 +1,45 @@
+//! Every bound of the store, with its reason.
+
+/// Writes that wait for the writer. A full queue makes callers wait; ten commits' worth keeps the disk busy.
+pub(crate) const WRITES_QUEUED_MAX: usize = 2560;
+/// Writes in one commit. Beyond this the fsync is less than a hundredth of the cost, and waiting callers suffer.
+pub(crate) const WRITES_PER_COMMIT_MAX: usize = 256;
+/// Bytes of entries in one commit: what is held in memory twice while it is written.
+pub(crate) const BYTES_PER_COMMIT_MAX: usize = 16 * 1024 * 1024;
+/// Reads that wait for a SQLite reader.
+pub(crate) const READS_QUEUED_MAX: usize = 1024;
+/// SQLite reader threads. Reads are short and mostly in memory; more threads than this only fight for the cores.
+pub(crate) const READERS: usize = 4;
+/// Prepared statements kept per connection: all fixed texts of this crate and the common list queries.
+pub(crate) const STATEMENTS_CACHED_MAX: usize = 128;
+/// Signals that wait for one follower before it is told to re-read: some seconds of a fast model's deltas.
+pub(crate) const FOLLOWER_SIGNALS_MAX: usize = 512;
+/// Entries in one append. The API accepts far fewer events in a request.
+pub(crate) const ENTRIES_PER_APPEND_MAX: usize = 1000;
+/// Entries in a session: a sequence number must fit the 31 bits that a page position leaves for it.
+pub(crate) const ENTRIES_PER_SESSION_MAX: i64 = (1 << 31) - 1;
+/// Rows of one read. Larger than any page that the API serves.
+pub(crate) const ROWS_PER_READ_MAX: usize = 10_000;
+/// Types, statuses and the like in one filter. There are fewer event types than this.
+pub(crate) const FILTER_VALUES_MAX: usize = 256;
+/// WAL pages (of 4 KiB) after which SQLite copies them into the database: 32 MiB, so that hot pages are copied seldom.
+pub(crate) const CHECKPOINT_PAGES: i64 = 8000;
+/// How long SQLite waits for a lock. Only another program that opens the file, such as a backup, can hold one.
+pub(crate) const BUSY_MS: u64 = 5000;
+
+/// PostgreSQL connections besides the writer's and the listener's. Two replicas fit a default server of 100 easily.
+pub(crate) const CONNECTIONS_MAX: usize = 16;
+/// How long a call waits for a free or new connection before it fails.
+pub(crate) const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// Attempts at a transaction that PostgreSQL refused for a deadlock or a serialization failure.
+pub(crate) const ATTEMPTS_MAX: usize = 5;
+/// Pause between attempts to connect again.
+pub(crate) const RECONNECT_MS: u64 = 250;
+/// How often followed sessions are looked up in case a notification was lost.
+pub(crate) const POLL_MS: u64 = 1000;
+/// Bytes of one notification. PostgreSQL refuses 8000 and more.
+pub(crate) const NOTIFICATION_BYTES_MAX: usize = 7900;
+/// Entries read at once to catch up with another node's appends. Further behind, followers re-read by themselves.
+pub(crate) const CATCH_UP_ENTRIES_MAX: usize = 256;
+/// Leases renewed in one transaction, so that appends to the same rows never wait long.
+pub(crate) const RENEWALS_PER_COMMIT_MAX: usize = 500;

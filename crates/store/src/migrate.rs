@@ -1,0 +1,27 @@
+//! The schema's versions. Migrations only add, so that an older server still works on a newer schema; each runs in a
+//! transaction of its own and is noted in the table `migration`.
+
+/// One step of the schema.
+pub(crate) struct Migration {
+    pub(crate) version: i64,
+    pub(crate) name: &'static str,
+    pub(crate) sqlite: &'static str,
+    #[expect(dead_code, reason = "PostgreSQL follows")]
+    pub(crate) postgres: &'static str,
+}
+
+/// All steps, in order.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "foundation",
+    sqlite: include_str!("../../../migrations/sqlite/0001_foundation.sql"),
+    postgres: include_str!("../../../migrations/postgres/0001_foundation.sql"),
+}];
+
+/// The ledger; the same text for both databases.
+pub(crate) const LEDGER: &str =
+    "CREATE TABLE IF NOT EXISTS migration (version bigint PRIMARY KEY, name text NOT NULL, applied_at bigint NOT NULL)";
+/// The newest step that was taken.
+pub(crate) const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM migration";
+/// Notes a step.
+pub(crate) const NOTE: &str = "INSERT INTO migration (version, name, applied_at) VALUES ($1, $2, $3)";
