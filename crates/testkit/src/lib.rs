@@ -1,1 +1,5 @@
-//! placeholder
+//! Fakes and fixtures for tests: nothing here is part of the server.
+
+pub mod model_server;
+mod model_server_connection;
+pub mod model_server_reply;
