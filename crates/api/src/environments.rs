@@ -1,0 +1,518 @@
+//! Environments: where the tools of a session run. Not versioned; a change holds for sandboxes made afterwards.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::body;
+use crate::body::Field;
+use crate::body::Metadata;
+use crate::body::MetadataPatch;
+use crate::body::Object;
+use crate::errors::Error;
+use crate::ids::EnvironmentId;
+use crate::limits::DESCRIPTION_CHARS_MAX;
+use crate::limits::DOMAIN_CHARS_MAX;
+use crate::limits::HOSTS_MAX;
+use crate::limits::NAME_CHARS_MAX;
+use crate::limits::PACKAGE_CHARS_MAX;
+use crate::limits::PACKAGES_MAX;
+use crate::patch::Patch;
+use crate::time::Timestamp;
+use crate::unbuilt;
+
+/// An environment, as stored and answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "environment")]
+pub struct Environment {
+    /// Which environment.
+    pub id: EnvironmentId,
+    /// For people.
+    pub name: String,
+    /// For people; unlike an agent's it may be the empty string.
+    pub description: Option<String>,
+    /// What the sandbox is like.
+    pub config: Config,
+    /// The client's own notes.
+    pub metadata: Metadata,
+    /// Who can see it.
+    pub scope: Scope,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// When it was archived.
+    pub archived_at: Option<Timestamp>,
+}
+
+/// What a sandbox is like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Config {
+    /// We run it.
+    Cloud {
+        /// What it can reach.
+        networking: Networking,
+        /// What is installed in it.
+        packages: Packages,
+    },
+    /// A worker of the client runs it.
+    SelfHosted,
+}
+
+/// What a sandbox can reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Networking {
+    /// Everything public.
+    Unrestricted,
+    /// What is listed.
+    Limited {
+        /// Beside the hosts, the agent's MCP servers.
+        allow_mcp_servers: bool,
+        /// Beside the hosts, where packages come from.
+        allow_package_managers: bool,
+        /// Names, or `*.` and a domain.
+        allowed_hosts: Vec<String>,
+    },
+}
+
+/// What is installed in a sandbox, package manager by package manager.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "packages")]
+pub struct Packages {
+    /// `apt`
+    pub apt: Vec<String>,
+    /// `cargo`
+    pub cargo: Vec<String>,
+    /// `gem`
+    pub gem: Vec<String>,
+    /// `go`
+    pub go: Vec<String>,
+    /// `npm`
+    pub npm: Vec<String>,
+    /// `pip`
+    pub pip: Vec<String>,
+}
+
+/// Who can see an environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Everybody in the workspace.
+    #[default]
+    Organization,
+}
+
+/// A request to create an environment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EnvironmentCreate {
+    /// See [`Environment::name`].
+    pub name: String,
+    /// See [`Environment::description`].
+    pub description: Option<String>,
+    /// See [`Environment::config`].
+    pub config: ConfigParams,
+    /// See [`Environment::metadata`].
+    pub metadata: Metadata,
+}
+
+/// A request to update an environment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EnvironmentUpdate {
+    /// See [`Environment::name`].
+    pub name: Option<String>,
+    /// See [`Environment::description`].
+    pub description: Patch<String>,
+    /// See [`Environment::config`].
+    pub config: Option<ConfigParams>,
+    /// See [`Environment::metadata`].
+    pub metadata: MetadataPatch,
+}
+
+/// A sandbox as a request describes it: what is left out is kept, or takes its default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigParams {
+    /// See [`Config::Cloud`].
+    Cloud {
+        /// See [`Networking`].
+        networking: Option<NetworkingParams>,
+        /// See [`Packages`].
+        packages: PackagesParams,
+    },
+    /// See [`Config::SelfHosted`].
+    SelfHosted,
+}
+
+/// What a sandbox can reach, as a request says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkingParams {
+    /// See [`Networking::Unrestricted`].
+    Unrestricted,
+    /// See [`Networking::Limited`].
+    Limited {
+        /// See [`Networking::Limited`].
+        allow_mcp_servers: Option<bool>,
+        /// See [`Networking::Limited`].
+        allow_package_managers: Option<bool>,
+        /// See [`Networking::Limited`].
+        allowed_hosts: Option<Vec<String>>,
+    },
+}
+
+/// Packages as a request lists them, in the order of [`PACKAGE_MANAGERS`].
+pub type PackagesParams = [Option<Vec<String>>; 6];
+
+/// Names of the package managers, in the order in which they install.
+pub const PACKAGE_MANAGERS: [&str; 6] = ["apt", "cargo", "gem", "go", "npm", "pip"];
+
+const FIELDS: [&str; 5] = ["name", "description", "config", "metadata", "scope"];
+
+impl EnvironmentCreate {
+    /// Reads the body of a request.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let fields = body::object(bytes)?;
+        let object = Object::root(&fields);
+        object.only(&FIELDS)?;
+        let description = object.optional("description");
+        let create = Self {
+            name: object
+                .required("name")?
+                .text_within(1, NAME_CHARS_MAX)?
+                .to_owned(),
+            description: description
+                .map(|text| text.text_within(0, DESCRIPTION_CHARS_MAX).map(str::to_owned))
+                .transpose()?,
+            config: match object.optional("config") {
+                Some(config) => ConfigParams::parse(&config)?,
+                None => ConfigParams::Cloud {
+                    networking: None,
+                    packages: PackagesParams::default(),
+                },
+            },
+            metadata: object
+                .optional("metadata")
+                .map(|field| field.metadata())
+                .transpose()?
+                .unwrap_or_default(),
+        };
+        check_scope(&object)?;
+        create.config.clone().resolve()?;
+        unbuilt::refuse_config(&create.config)?;
+        Ok(create)
+    }
+}
+
+impl EnvironmentUpdate {
+    /// Reads the body of a request.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let fields = body::object(bytes)?;
+        let object = Object::root(&fields);
+        object.only(&FIELDS)?;
+        let update = Self {
+            name: object
+                .optional("name")
+                .map(|name| name.text_within(1, NAME_CHARS_MAX).map(str::to_owned))
+                .transpose()?,
+            description: object
+                .patch("description")
+                .try_map(|text| text.text_within(0, DESCRIPTION_CHARS_MAX).map(str::to_owned))?,
+            config: object
+                .optional("config")
+                .map(|config| ConfigParams::parse(&config))
+                .transpose()?,
+            metadata: object
+                .optional("metadata")
+                .map(|field| field.metadata_patch(true))
+                .transpose()?
+                .unwrap_or_default(),
+        };
+        check_scope(&object)?;
+        Ok(update)
+    }
+}
+
+impl Environment {
+    /// A new environment.
+    pub fn create(create: EnvironmentCreate, id: EnvironmentId, now: Timestamp) -> Result<Self, Error> {
+        let EnvironmentCreate {
+            name,
+            description,
+            config,
+            metadata,
+        } = create;
+        Ok(Self {
+            id,
+            name,
+            description,
+            config: config.resolve()?,
+            metadata,
+            scope: Scope::Organization,
+            created_at: now,
+            updated_at: now,
+            archived_at: None,
+        })
+    }
+
+    /// The environment after an update; `None` when it changes nothing.
+    pub fn update(&self, update: EnvironmentUpdate, now: Timestamp) -> Result<Option<Self>, Error> {
+        if self.archived_at.is_some() {
+            let message = format!("Environment {} is archived and cannot be updated", self.id);
+            return Err(Error::invalid(message).with_code("environment_archived"));
+        }
+        let EnvironmentUpdate {
+            name,
+            description,
+            config,
+            metadata,
+        } = update;
+        let stored = self.clone();
+        let config = match config {
+            Some(params) => {
+                let config = params.clone().merge(stored.config)?;
+                unbuilt::refuse_config(&params)?;
+                config
+            }
+            None => stored.config,
+        };
+        let next = Self {
+            name: name.unwrap_or(stored.name),
+            description: description.over(stored.description),
+            config,
+            metadata: body::merge_metadata(&stored.metadata, &metadata)?,
+            ..stored
+        };
+        Ok(if next == *self {
+            None
+        } else {
+            Some(Self {
+                updated_at: now,
+                ..next
+            })
+        })
+    }
+
+    /// The environment archived; `None` when it already is.
+    pub fn archive(&self, now: Timestamp) -> Option<Self> {
+        match self.archived_at {
+            Some(_) => None,
+            None => Some(Self {
+                archived_at: Some(now),
+                updated_at: now,
+                ..self.clone()
+            }),
+        }
+    }
+
+    /// The environment as stored and answered.
+    pub fn render(&self) -> String {
+        serde_json::to_string(self).expect("plain data always becomes JSON")
+    }
+
+    /// The answer to a delete.
+    pub fn render_deleted(id: &EnvironmentId) -> String {
+        format!("{{\"id\":\"{id}\",\"type\":\"environment_deleted\"}}")
+    }
+}
+
+impl Packages {
+    /// Whether there is nothing to install.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            apt,
+            cargo,
+            gem,
+            go,
+            npm,
+            pip,
+        } = self;
+        [apt, cargo, gem, go, npm, pip].into_iter().all(Vec::is_empty)
+    }
+}
+
+impl ConfigParams {
+    fn parse(field: &Field<'_>) -> Result<Self, Error> {
+        let object = field.object()?;
+        if object.tag(&["cloud", "self_hosted"])? == "self_hosted" {
+            object.only(&["type"])?;
+            return Ok(Self::SelfHosted);
+        }
+        object.only(&["type", "networking", "packages"])?;
+        let networking = object.optional("networking");
+        let packages = object.optional("packages");
+        Ok(Self::Cloud {
+            networking: networking
+                .map(|field| NetworkingParams::parse(&field))
+                .transpose()?,
+            packages: packages
+                .map(|field| parse_packages(&field))
+                .transpose()?
+                .unwrap_or_default(),
+        })
+    }
+
+    /// The sandbox of a new environment.
+    fn resolve(self) -> Result<Config, Error> {
+        let empty = match self {
+            Self::Cloud { .. } => Config::Cloud {
+                networking: Networking::Unrestricted,
+                packages: Packages::default(),
+            },
+            Self::SelfHosted => Config::SelfHosted,
+        };
+        self.merge(empty)
+    }
+
+    /// The sandbox of an environment that had `stored` before.
+    fn merge(self, stored: Config) -> Result<Config, Error> {
+        match (self, stored) {
+            (Self::SelfHosted, Config::SelfHosted) => Ok(Config::SelfHosted),
+            (
+                Self::Cloud { networking, packages },
+                Config::Cloud {
+                    networking: old,
+                    packages: installed,
+                },
+            ) => {
+                let networking = match networking {
+                    Some(networking) => networking.merge(old),
+                    None => old,
+                };
+                let packages = merge_packages(packages, installed);
+                check_package_access(&networking, &packages)?;
+                Ok(Config::Cloud { networking, packages })
+            }
+            (Self::SelfHosted, Config::Cloud { .. }) | (Self::Cloud { .. }, Config::SelfHosted) => {
+                let message = "config.type: The type of an environment cannot be changed";
+                Err(Error::invalid(message).with_code("invalid_config_type_change"))
+            }
+        }
+    }
+}
+
+impl NetworkingParams {
+    fn parse(field: &Field<'_>) -> Result<Self, Error> {
+        let object = field.object()?;
+        if object.tag(&["unrestricted", "limited"])? == "unrestricted" {
+            object.only(&["type"])?;
+            return Ok(Self::Unrestricted);
+        }
+        object.only(&[
+            "type",
+            "allow_mcp_servers",
+            "allow_package_managers",
+            "allowed_hosts",
+        ])?;
+        let flag = |name| object.optional(name).map(|flag| flag.boolean()).transpose();
+        Ok(Self::Limited {
+            allow_mcp_servers: flag("allow_mcp_servers")?,
+            allow_package_managers: flag("allow_package_managers")?,
+            allowed_hosts: object
+                .optional("allowed_hosts")
+                .map(|field| parse_hosts(&field))
+                .transpose()?,
+        })
+    }
+
+    fn merge(self, stored: Networking) -> Networking {
+        let Self::Limited {
+            allow_mcp_servers,
+            allow_package_managers,
+            allowed_hosts,
+        } = self
+        else {
+            return Networking::Unrestricted;
+        };
+        let (mcp, managers, hosts) = match stored {
+            Networking::Unrestricted => (false, false, Vec::new()),
+            Networking::Limited {
+                allow_mcp_servers,
+                allow_package_managers,
+                allowed_hosts,
+            } => (allow_mcp_servers, allow_package_managers, allowed_hosts),
+        };
+        Networking::Limited {
+            allow_mcp_servers: allow_mcp_servers.unwrap_or(mcp),
+            allow_package_managers: allow_package_managers.unwrap_or(managers),
+            allowed_hosts: allowed_hosts.unwrap_or(hosts),
+        }
+    }
+}
+
+fn parse_packages(field: &Field<'_>) -> Result<PackagesParams, Error> {
+    let object = field.object()?;
+    let mut names = vec!["type"];
+    names.extend(PACKAGE_MANAGERS);
+    object.only(&names)?;
+    if let Some(kind) = object.optional("type") {
+        kind.choice(&["packages"])?;
+    }
+    let mut packages = PackagesParams::default();
+    for (slot, manager) in packages.iter_mut().zip(PACKAGE_MANAGERS) {
+        if let Some(list) = object.optional(manager) {
+            *slot = Some(list.texts(0, PACKAGES_MAX, PACKAGE_CHARS_MAX)?);
+        }
+    }
+    Ok(packages)
+}
+
+fn merge_packages(params: PackagesParams, stored: Packages) -> Packages {
+    let Packages {
+        apt,
+        cargo,
+        gem,
+        go,
+        npm,
+        pip,
+    } = stored;
+    let [new_apt, new_cargo, new_gem, new_go, new_npm, new_pip] = params;
+    Packages {
+        apt: new_apt.unwrap_or(apt),
+        cargo: new_cargo.unwrap_or(cargo),
+        gem: new_gem.unwrap_or(gem),
+        go: new_go.unwrap_or(go),
+        npm: new_npm.unwrap_or(npm),
+        pip: new_pip.unwrap_or(pip),
+    }
+}
+
+fn parse_hosts(field: &Field<'_>) -> Result<Vec<String>, Error> {
+    let list = field.list(0, HOSTS_MAX)?;
+    let mut hosts = Vec::with_capacity(list.count());
+    for item in list.each() {
+        let host = item.text_within(1, DOMAIN_CHARS_MAX)?;
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || !name.chars().all(is_plain) || name.split('.').any(str::is_empty) {
+            let message = "Input should be a hostname or `*.` and a domain, without scheme, port or path";
+            return Err(item.error(message));
+        }
+        hosts.push(host.to_owned());
+    }
+    Ok(hosts)
+}
+
+fn check_package_access(networking: &Networking, packages: &Packages) -> Result<(), Error> {
+    let is_open = match networking {
+        Networking::Unrestricted => true,
+        Networking::Limited {
+            allow_package_managers,
+            ..
+        } => *allow_package_managers,
+    };
+    if is_open || packages.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "config.networking.allow_package_managers: Input should be true when `packages` are specified",
+    ))
+}
+
+fn check_scope(object: &Object<'_>) -> Result<(), Error> {
+    let Some(scope) = object.optional("scope") else {
+        return Ok(());
+    };
+    match scope.choice(&["organization", "account"])? {
+        "account" => Err(scope.error("Only 'organization' is supported")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,366 @@
+//! What can be asked of every list: filters, order, limit, and the page's cursor.
+
+use crate::errors::Error;
+use crate::events::DELTA_TYPES;
+use crate::events::EVENT_TYPES;
+use crate::ids::AgentId;
+use crate::limits::LONG_PAGE_MAX;
+use crate::limits::PAGE_DEFAULT;
+use crate::limits::PAGE_MAX;
+use crate::page::Cursor;
+use crate::page::Order;
+use crate::page::Position;
+use crate::query::Query;
+use crate::query::Range;
+use crate::query::refuse;
+use crate::sessions::STATUSES;
+use crate::time::Timestamp;
+
+/// `GET /v1/agents`, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentList {
+    /// When the agents were made.
+    pub created_at: Range,
+    /// Whether archived ones are shown.
+    pub include_archived: bool,
+    /// Agents on the page.
+    pub limit: usize,
+    /// Where the page begins.
+    pub page: Option<Keyset>,
+}
+
+/// `GET /v1/agents/{id}/versions`, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionList {
+    /// Versions on the page.
+    pub limit: usize,
+    /// Only versions before this one.
+    pub before: Option<i64>,
+}
+
+/// `GET /v1/environments`, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentList {
+    /// Whether archived ones are shown.
+    pub include_archived: bool,
+    /// Environments on the page.
+    pub limit: usize,
+    /// Where the page begins.
+    pub page: Option<Keyset>,
+}
+
+/// `GET /v1/sessions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionList {
+    /// When the sessions were made.
+    pub created_at: Range,
+    /// Whether archived ones are shown.
+    pub include_archived: bool,
+    /// Only those of this agent.
+    pub agent_id: Option<AgentId>,
+    /// Only those of this version of the agent; `None` when no agent is named.
+    pub agent_version: Option<i64>,
+    /// Only those of this deployment.
+    pub deployment_id: Option<String>,
+    /// Only those with this memory store.
+    pub memory_store_id: Option<String>,
+    /// Only those in one of these states; empty for all.
+    pub statuses: Vec<String>,
+    /// Order of creation.
+    pub order: Order,
+    /// Sessions on the page.
+    pub limit: usize,
+    /// Where the page begins.
+    pub page: Option<Keyset>,
+}
+
+/// A place in a list by creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyset {
+    /// When the object next to the page was made.
+    pub at: Timestamp,
+    /// Its id.
+    pub id: String,
+    /// The cursor itself, for [`crate::page::Page::new`] and [`Cursor::scan`].
+    pub cursor: Cursor,
+}
+
+/// `GET /v1/sessions/{id}/events`, and the events of a thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventList {
+    /// Only these types; empty for all.
+    pub types: Vec<String>,
+    /// When the events were processed.
+    pub processed_at: Range,
+    /// Order of processing.
+    pub order: Order,
+    /// Events on the page.
+    pub limit: usize,
+    /// The position next to the page.
+    pub after: Option<i64>,
+}
+
+/// `GET /v1/sessions/{id}/threads`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadList {
+    /// Only those in one of these states; empty for all.
+    pub statuses: Vec<String>,
+    /// Threads on the page.
+    pub limit: usize,
+    /// Where the page begins.
+    pub page: Option<Keyset>,
+}
+
+/// The streams of a session and of a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Whether messages are previewed while they are written.
+    pub previews_messages: bool,
+    /// Whether the beginning of thinking is shown.
+    pub previews_thinking: bool,
+}
+
+/// `GET /v1/models`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelList {
+    /// Models after this one.
+    pub after_id: Option<String>,
+    /// Models before this one.
+    pub before_id: Option<String>,
+    /// Models on the page.
+    pub limit: usize,
+    /// Whether models in use are asked for; ours all are.
+    pub includes_active: bool,
+}
+
+/// Models on a page when the request does not say (documented).
+const MODELS_DEFAULT: usize = 20;
+
+impl AgentList {
+    /// Reads a query string.
+    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
+        let query = Query::parse(
+            raw,
+            &[
+                "created_at[gt]",
+                "created_at[gte]",
+                "created_at[lt]",
+                "created_at[lte]",
+                "include_archived",
+                "limit",
+                "page",
+            ],
+        )?;
+        let created_at = query.created_at()?;
+        Ok(Self {
+            created_at,
+            include_archived: query.boolean("include_archived")?,
+            limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
+            page: keyset(&query, Order::Desc, Some(&created_at))?,
+        })
+    }
+}
+
+impl VersionList {
+    /// Reads a query string.
+    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
+        let query = Query::parse(raw, &["limit", "page"])?;
+        let before = match query.page(Order::Desc)? {
+            None => None,
+            Some(Cursor {
+                position: Position::Version(version),
+                is_backward: false,
+                ..
+            }) => Some(version),
+            Some(_) => return Err(foreign()),
+        };
+        Ok(Self {
+            limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
+            before,
+        })
+    }
+}
+
+impl EnvironmentList {
+    /// Reads a query string.
+    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
+        let query = Query::parse(raw, &["include_archived", "limit", "page"])?;
+        Ok(Self {
+            include_archived: query.boolean("include_archived")?,
+            limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
+            page: keyset(&query, Order::Desc, None)?,
+        })
+    }
+}
+
+impl SessionList {
+    /// Reads a query string.
+    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
+        let query = Query::parse(
+            raw,
+            &[
+                "agent_id",
+                "agent_version",
+                "created_at[gt]",
+                "created_at[gte]",
+                "created_at[lt]",
+                "created_at[lte]",
+                "deployment_id",
+                "include_archived",
+                "limit",
+                "memory_store_id",
+                "order",
+                "page",
+                "statuses",
+            ],
+        )?;
+        let order = query.order(Order::Desc)?;
+        let created_at = query.created_at()?;
+        let agent_id = match query.text("agent_id")? {
+            None => None,
+            Some(text) => match AgentId::parse(text) {
+                Some(id) => Some(id),
+                None => {
+                    return Err(refuse(
+                        "agent_id",
+                        "Input should be an agent's id, which starts with 'agent_'",
+                    ));
+                }
+            },
+        };
+        let agent_version = query.positive("agent_version")?.filter(|_| agent_id.is_some());
+        Ok(Self {
+            created_at,
+            include_archived: query.boolean("include_archived")?,
+            agent_id,
+            agent_version,
+            deployment_id: query.text("deployment_id")?.map(str::to_owned),
+            memory_store_id: query.text("memory_store_id")?.map(str::to_owned),
+            statuses: query.choices("statuses", &STATUSES)?,
+            order,
+            limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
+            page: keyset(&query, order, Some(&created_at))?,
+        })
+    }
+}
+
+impl EventList {
+    /// Reads the query string of a session's events.
+    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
+        Self::read(&Query::parse(
+            raw,
+            &[
+                "created_at[gt]",
+                "created_at[gte]",
+                "created_at[lt]",
+                "created_at[lte]",
+                "limit",
+                "order",
+                "page",
+                "types",
+            ],
+        )?)
+    }
+
+    /// Reads the query string of a thread's events, which takes less.
+    pub fn parse_thread(raw: Option<&str>) -> Result<Self, Error> {
+        Self::read(&Query::parse(raw, &["limit", "page"])?)
+    }
+
+    fn read(query: &Query) -> Result<Self, Error> {
+        let order = query.order(Order::Asc)?;
+        let after = match query.page(order)? {
+            None => None,
+            Some(Cursor {
+                position: Position::Log(position),
+                is_backward: false,
+                ..
+            }) => Some(position),
+            Some(_) => return Err(foreign()),
+        };
+        Ok(Self {
+            types: query.choices("types", &EVENT_TYPES)?,
+            processed_at: query.created_at()?,
+            order,
+            limit: query.limit(LONG_PAGE_MAX, LONG_PAGE_MAX)?,
+            after,
+        })
+    }
+}
+
+impl ThreadList {
+    /// Reads a query string.
+    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
+        let query = Query::parse(raw, &["limit", "page", "statuses"])?;
+        Ok(Self {
+            statuses: query.choices("statuses", &STATUSES)?,
+            limit: query.limit(LONG_PAGE_MAX, LONG_PAGE_MAX)?,
+            page: keyset(&query, Order::Asc, None)?,
+        })
+    }
+}
+
+impl StreamOptions {
+    /// Reads a query string.
+    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
+        let query = Query::parse(raw, &["event_deltas"])?;
+        let deltas = query.choices("event_deltas", &DELTA_TYPES)?;
+        Ok(Self {
+            previews_messages: deltas.iter().any(|delta| delta == "agent.message"),
+            previews_thinking: deltas.iter().any(|delta| delta == "agent.thinking"),
+        })
+    }
+
+    /// Whether events of this type are previewed.
+    pub fn previews(&self, kind: &str) -> bool {
+        match kind {
+            "agent.message" => self.previews_messages,
+            "agent.thinking" => self.previews_thinking,
+            _ => false,
+        }
+    }
+}
+
+impl ModelList {
+    /// Reads a query string.
+    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
+        let query = Query::parse(raw, &["after_id", "before_id", "lifecycle", "limit"])?;
+        let lifecycle = query.choices("lifecycle", &["active", "deprecated", "retired"])?;
+        Ok(Self {
+            after_id: query.text("after_id")?.map(str::to_owned),
+            before_id: query.text("before_id")?.map(str::to_owned),
+            limit: query.limit(MODELS_DEFAULT, LONG_PAGE_MAX)?,
+            includes_active: lifecycle.is_empty() || lifecycle.iter().any(|stage| stage == "active"),
+        })
+    }
+}
+
+/// The `version` of `GET /v1/agents/{id}`; `None` for the newest.
+pub fn parse_agent_version(raw: Option<&str>) -> Result<Option<i64>, Error> {
+    Query::parse(raw, &["version"])?.positive("version")
+}
+
+/// Refuses every parameter, for routes that take none.
+pub fn parse_none(raw: Option<&str>) -> Result<(), Error> {
+    Query::parse(raw, &[]).map(|_| ())
+}
+
+fn keyset(query: &Query, order: Order, range: Option<&Range>) -> Result<Option<Keyset>, Error> {
+    let Some(cursor) = query.page(order)? else {
+        return Ok(None);
+    };
+    let Position::Created { at, id } = cursor.position.clone() else {
+        return Err(foreign());
+    };
+    if range.is_some_and(|range| !range.contains(at)) {
+        return Err(refuse(
+            "page",
+            "The cursor lies outside of the `created_at` filter",
+        ));
+    }
+    Ok(Some(Keyset { at, id, cursor }))
+}
+
+fn foreign() -> Error {
+    refuse("page", "The cursor belongs to another list")
+}

@@ -1,0 +1,569 @@
+//! Sessions: what is created and updated, the snapshot of the agent that a session keeps, and the answer.
+//!
+//! The answer is put together from parts that are stored as JSON text, so that nothing large is parsed on the way out.
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::agents;
+use crate::agents::Agent;
+use crate::agents::ExecutionIdentity;
+use crate::body;
+use crate::body::Field;
+use crate::body::Metadata;
+use crate::body::MetadataPatch;
+use crate::body::Object;
+use crate::body::Path;
+use crate::completion;
+use crate::errors::Error;
+use crate::events;
+use crate::events::ClientEvent;
+use crate::ids::AgentId;
+use crate::ids::EnvironmentId;
+use crate::ids::SessionId;
+use crate::limits::SYSTEM_CHARS_MAX;
+use crate::limits::TITLE_CHARS_MAX;
+use crate::limits::VAULTS_MAX;
+use crate::mcp;
+use crate::mcp::McpServer;
+use crate::model_config::ModelConfig;
+use crate::model_config::ModelParams;
+use crate::patch::Patch;
+use crate::resources;
+use crate::skills;
+use crate::skills::Skill;
+use crate::time::Timestamp;
+use crate::tools;
+use crate::tools::Tool;
+use crate::unbuilt;
+use crate::usage::SessionUsage;
+use crate::usage::Stats;
+
+/// A request to create a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionCreate {
+    /// The agent that works in it.
+    pub agent: AgentRef,
+    /// Where its tools run.
+    pub environment_id: EnvironmentId,
+    /// For people.
+    pub title: Option<String>,
+    /// The client's own notes.
+    pub metadata: Metadata,
+    /// Events that start its work at once.
+    pub initial_events: Vec<ClientEvent>,
+}
+
+/// The agent that a session is to have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentRef {
+    /// Which agent.
+    pub id: AgentId,
+    /// Which version; `None` for the newest.
+    pub version: Option<i64>,
+    /// What the session has otherwise than the agent.
+    pub overrides: Option<Overrides>,
+}
+
+/// What a session has otherwise than its agent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// See [`SessionAgent::model`].
+    pub model: Option<ModelParams>,
+    /// See [`SessionAgent::system`].
+    pub system: Patch<String>,
+    /// See [`SessionAgent::tools`].
+    pub tools: Patch<Vec<Tool>>,
+    /// See [`SessionAgent::mcp_servers`].
+    pub mcp_servers: Patch<Vec<McpServer>>,
+    /// See [`SessionAgent::skills`].
+    pub skills: Patch<Vec<Skill>>,
+}
+
+/// The agent as a session keeps it, whatever becomes of the agent later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "agent")]
+pub struct SessionAgent {
+    /// The agent it comes from.
+    pub id: AgentId,
+    /// The version it comes from.
+    pub version: i64,
+    /// For people.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// The model and how it is asked.
+    pub model: ModelConfig,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// What the model may use.
+    pub tools: Vec<Tool>,
+    /// Servers that offer more tools.
+    pub mcp_servers: Vec<McpServer>,
+    /// Skills that it can load.
+    pub skills: Vec<Skill>,
+    /// Other agents that it may call; null while there are none.
+    pub multiagent: Option<Value>,
+    /// As whom it runs.
+    pub execution_identity: ExecutionIdentity,
+}
+
+/// A request to update a session.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionUpdate {
+    /// For people.
+    pub title: Patch<String>,
+    /// The client's own notes.
+    pub metadata: MetadataPatch,
+    /// New tools.
+    pub agent: Option<SessionAgentUpdate>,
+}
+
+/// New tools for a session.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionAgentUpdate {
+    /// See [`SessionAgent::tools`].
+    pub tools: Patch<Vec<Tool>>,
+    /// See [`SessionAgent::mcp_servers`].
+    pub mcp_servers: Patch<Vec<McpServer>>,
+}
+
+/// What an update changes; a field is `None` where it stays as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionChanges {
+    /// The new title, or that there is none any more.
+    pub title: Option<Option<String>>,
+    /// All of the metadata afterwards.
+    pub metadata: Option<Metadata>,
+    /// The whole agent afterwards.
+    pub agent: Option<SessionAgent>,
+}
+
+/// What the harness keeps of a session's course.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// Tokens of all requests so far.
+    pub usage: completion::Usage,
+    /// Time spent running, without the current run.
+    pub active_ms: i64,
+    /// When the current run began.
+    pub running_since: Option<Timestamp>,
+    /// How long the first run took to begin.
+    pub startup_ms: Option<i64>,
+    /// Whether the session has come to rest once.
+    pub has_idled: bool,
+    /// Cost of all requests so far at list price; `None` when a price is not known. A cent is a million.
+    pub list_cost_microcents: Option<i64>,
+}
+
+/// The parts of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Session<'a> {
+    /// Which session.
+    pub id: &'a SessionId,
+    /// [`SessionAgent`] as JSON.
+    pub agent: &'a str,
+    /// Where its tools run.
+    pub environment_id: &'a EnvironmentId,
+    /// `idle`, `running`, `rescheduling` or `terminated`.
+    pub status: &'a str,
+    /// For people.
+    pub title: Option<&'a str>,
+    /// The client's own notes as JSON.
+    pub metadata: &'a str,
+    /// Its course so far.
+    pub progress: &'a Progress,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it was archived.
+    pub archived_at: Option<Timestamp>,
+}
+
+/// States of a session and of a thread.
+pub const STATUSES: [&str; 4] = ["idle", "running", "rescheduling", "terminated"];
+
+impl SessionCreate {
+    /// Reads the body of a request.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let mut fields = body::object(bytes)?;
+        let initial_events = fields.shift_remove("initial_events").unwrap_or_default();
+        let object = Object::root(&fields);
+        let agent = if object.optional("agent_id").is_some() {
+            "agent_id"
+        } else {
+            "agent"
+        };
+        object.only(&[
+            agent,
+            "environment_id",
+            "title",
+            "metadata",
+            "resources",
+            "vault_ids",
+            "budget",
+        ])?;
+        let create = Self {
+            agent: AgentRef::parse(&object.required(agent)?)?,
+            environment_id: parse_environment_id(&object.required("environment_id")?)?,
+            title: agents::clearable(object.patch("title"), TITLE_CHARS_MAX)?.over(None),
+            metadata: object
+                .optional("metadata")
+                .map(|field| field.metadata())
+                .transpose()?
+                .unwrap_or_default(),
+            initial_events: events::parse_initial(initial_events)?,
+        };
+        let resources = object.optional("resources");
+        let resources = resources
+            .map(|field| resources::parse(&field))
+            .transpose()?
+            .unwrap_or(0);
+        let vaults = object.optional("vault_ids");
+        let vaults = vaults
+            .map(|field| field.texts(0, VAULTS_MAX, TITLE_CHARS_MAX))
+            .transpose()?;
+        let budget = object.optional("budget");
+        budget.map(|field| check_budget(&field)).transpose()?;
+        if let Some(overrides) = &create.agent.overrides {
+            overrides.refuse_unbuilt(&Path::ROOT.key(agent))?;
+        }
+        if resources > 0 {
+            return Err(unbuilt::refuse(
+                &Path::ROOT.key("resources"),
+                "Mounting resources",
+            ));
+        }
+        if vaults.is_some_and(|vaults| !vaults.is_empty()) {
+            return Err(unbuilt::refuse(&Path::ROOT.key("vault_ids"), "Attaching vaults"));
+        }
+        if let Some(budget) = budget {
+            return Err(unbuilt::refuse(&budget.path, "A budget"));
+        }
+        Ok(create)
+    }
+}
+
+impl AgentRef {
+    fn parse(field: &Field<'_>) -> Result<Self, Error> {
+        if field.value.is_string() {
+            return Ok(Self {
+                id: parse_agent_id(field)?,
+                version: None,
+                overrides: None,
+            });
+        }
+        if !field.value.is_object() {
+            return Err(field.error("Input should be an agent's id or an object that names an agent"));
+        }
+        let object = field.object()?;
+        let tag = object.tag(&["agent", "agent_with_overrides"])?;
+        let plain = ["type", "id", "version"];
+        let overridden = [
+            "type",
+            "id",
+            "version",
+            "model",
+            "system",
+            "tools",
+            "mcp_servers",
+            "skills",
+        ];
+        object.only(if tag == "agent" { &plain } else { &overridden })?;
+        let version = object.optional("version");
+        Ok(Self {
+            id: parse_agent_id(&object.required("id")?)?,
+            version: version.map(|version| version.integer(1, i64::MAX)).transpose()?,
+            overrides: if tag == "agent" {
+                None
+            } else {
+                Some(Overrides::parse(&object)?)
+            },
+        })
+    }
+}
+
+impl Overrides {
+    fn parse(object: &Object<'_>) -> Result<Self, Error> {
+        let model = match object.patch("model") {
+            Patch::Absent => None,
+            Patch::Null => {
+                let path = object.path().key("model");
+                let error = path.error("A session needs a model; leave the field out to use the agent's");
+                return Err(error.with_code("agent_model_required"));
+            }
+            Patch::Value(field) => Some(ModelParams::parse(&field)?),
+        };
+        Ok(Self {
+            model,
+            system: agents::clearable(object.patch("system"), SYSTEM_CHARS_MAX)?,
+            tools: object.patch("tools").try_map(|field| tools::parse(&field))?,
+            mcp_servers: object
+                .patch("mcp_servers")
+                .try_map(|field| mcp::parse_servers(&field))?,
+            skills: object.patch("skills").try_map(|field| skills::parse(&field))?,
+        })
+    }
+
+    fn refuse_unbuilt(&self, path: &Path<'_>) -> Result<(), Error> {
+        let Self {
+            model: _,
+            system: _,
+            tools,
+            mcp_servers,
+            skills,
+        } = self;
+        if let Patch::Value(tools) = tools {
+            unbuilt::refuse_tools(path, tools)?;
+        }
+        if let Patch::Value(servers) = mcp_servers {
+            unbuilt::refuse_mcp_servers(path, servers)?;
+        }
+        if let Patch::Value(skills) = skills {
+            unbuilt::refuse_skills(path, skills)?;
+        }
+        Ok(())
+    }
+}
+
+impl SessionAgent {
+    /// The agent of a new session: `agent` with what `reference` has otherwise.
+    pub fn resolve(agent: &Agent, reference: &AgentRef) -> Result<Self, Error> {
+        if agent.archived_at.is_some() {
+            let message = format!(
+                "agent: Agent {} is archived and cannot be used in new sessions",
+                agent.id
+            );
+            return Err(Error::invalid(message));
+        }
+        let Overrides {
+            model,
+            system,
+            tools,
+            mcp_servers,
+            skills,
+        } = reference.overrides.clone().unwrap_or_default();
+        let resolved = Self {
+            id: agent.id.clone(),
+            version: agent.version,
+            name: agent.name.clone(),
+            description: agent.description.clone(),
+            model: model.map_or_else(|| agent.model.clone(), ModelParams::resolve_override),
+            system: system.over(agent.system.clone()),
+            tools: tools.over_or_default(agent.tools.clone()),
+            mcp_servers: mcp_servers.over_or_default(agent.mcp_servers.clone()),
+            skills: skills.over_or_default(agent.skills.clone()),
+            multiagent: agent.multiagent.clone(),
+            execution_identity: agent.execution_identity.clone(),
+        };
+        let path = Path::ROOT.key("agent");
+        agents::check_consistency(&path, &resolved.tools, &resolved.mcp_servers, &resolved.skills)?;
+        Ok(resolved)
+    }
+
+    /// The agent as stored and answered.
+    pub fn render(&self) -> String {
+        serde_json::to_string(self).expect("plain data always becomes JSON")
+    }
+}
+
+impl SessionUpdate {
+    /// Reads the body of a request.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let fields = body::object(bytes)?;
+        let object = Object::root(&fields);
+        object.only(&["title", "metadata", "agent", "budget", "vault_ids"])?;
+        let metadata = object.optional("metadata");
+        let update = Self {
+            title: agents::clearable(object.patch("title"), TITLE_CHARS_MAX)?,
+            metadata: metadata
+                .map(|field| field.metadata_patch(false))
+                .transpose()?
+                .unwrap_or_default(),
+            agent: object
+                .optional("agent")
+                .map(|field| SessionAgentUpdate::parse(&field))
+                .transpose()?,
+        };
+        let budget = object.optional("budget");
+        budget.map(|field| check_budget(&field)).transpose()?;
+        if let Some(vaults) = object.optional("vault_ids") {
+            return Err(vaults.error("Changing the vaults of a session is not yet supported"));
+        }
+        if let Some(agent) = &update.agent {
+            let path = Path::ROOT.key("agent");
+            let SessionAgentUpdate { tools, mcp_servers } = agent;
+            if let Patch::Value(tools) = tools {
+                unbuilt::refuse_tools(&path, tools)?;
+            }
+            if let Patch::Value(servers) = mcp_servers {
+                unbuilt::refuse_mcp_servers(&path, servers)?;
+            }
+        }
+        if budget.is_some() {
+            let message = "budget: A budget can only be set when the session is created";
+            return Err(Error::invalid(message).with_code("budget_create_only"));
+        }
+        Ok(update)
+    }
+
+    /// What the update changes of a session that is as given.
+    pub fn changes(
+        &self,
+        title: Option<&str>,
+        metadata: &Metadata,
+        agent: &SessionAgent,
+    ) -> Result<SessionChanges, Error> {
+        let new_title = self.title.clone().over(title.map(str::to_owned));
+        let new_metadata = body::merge_metadata(metadata, &self.metadata)?;
+        let new_agent = match &self.agent {
+            Some(update) => update.apply(agent)?,
+            None => agent.clone(),
+        };
+        Ok(SessionChanges {
+            title: (new_title.as_deref() != title).then_some(new_title),
+            metadata: (new_metadata != *metadata).then_some(new_metadata),
+            agent: (new_agent != *agent).then_some(new_agent),
+        })
+    }
+}
+
+impl SessionAgentUpdate {
+    fn parse(field: &Field<'_>) -> Result<Self, Error> {
+        let object = field.object()?;
+        object.only(&["tools", "mcp_servers"])?;
+        Ok(Self {
+            tools: object.patch("tools").try_map(|field| tools::parse(&field))?,
+            mcp_servers: object
+                .patch("mcp_servers")
+                .try_map(|field| mcp::parse_servers(&field))?,
+        })
+    }
+
+    fn apply(&self, agent: &SessionAgent) -> Result<SessionAgent, Error> {
+        let Self { tools, mcp_servers } = self.clone();
+        let next = SessionAgent {
+            tools: tools.over_or_default(agent.tools.clone()),
+            mcp_servers: mcp_servers.over_or_default(agent.mcp_servers.clone()),
+            ..agent.clone()
+        };
+        agents::check_consistency(
+            &Path::ROOT.key("agent"),
+            &next.tools,
+            &next.mcp_servers,
+            &next.skills,
+        )?;
+        Ok(next)
+    }
+}
+
+impl SessionChanges {
+    /// Whether the session stays as it is.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            title,
+            metadata,
+            agent,
+        } = self;
+        title.is_none() && metadata.is_none() && agent.is_none()
+    }
+}
+
+impl Session<'_> {
+    /// The answer. `now` is what its clocks show.
+    pub fn render(&self, now: Timestamp) -> String {
+        let Self {
+            id,
+            agent,
+            environment_id,
+            status,
+            title,
+            metadata,
+            progress,
+            ..
+        } = *self;
+        let Self {
+            created_at,
+            updated_at,
+            archived_at,
+            ..
+        } = *self;
+        let end = if status == "terminated" { updated_at } else { now };
+        let title = json(&title);
+        let usage = json(&SessionUsage::new(progress, now));
+        let stats = json(&Stats {
+            duration_seconds: seconds(end.millis_since(created_at)),
+            ..Stats::new(progress, now)
+        });
+        let archived_at = json(&archived_at);
+        format!(
+            "{{\"id\":\"{id}\",\"type\":\"session\",\"agent\":{agent},\"environment_id\":\"{environment_id}\",\
+             \"status\":\"{status}\",\"title\":{title},\"metadata\":{metadata},\"resources\":[],\"vault_ids\":[],\
+             \"budget\":null,\"deployment_id\":null,\"outcome_evaluations\":[],\"usage\":{usage},\"stats\":{stats},\
+             \"created_at\":\"{created_at}\",\"updated_at\":\"{updated_at}\",\"archived_at\":{archived_at}}}"
+        )
+    }
+
+    /// The answer to a delete.
+    pub fn render_deleted(id: &SessionId) -> String {
+        format!("{{\"id\":\"{id}\",\"type\":\"session_deleted\"}}")
+    }
+}
+
+impl Progress {
+    /// Time spent running until `now`.
+    pub fn active_ms_at(&self, now: Timestamp) -> i64 {
+        self.active_ms + self.running_since.map_or(0, |since| now.millis_since(since))
+    }
+
+    /// Whether the session has run or come to rest at all.
+    pub fn has_started(&self) -> bool {
+        self.has_idled || self.running_since.is_some() || self.startup_ms.is_some() || self.active_ms > 0
+    }
+}
+
+/// Milliseconds as seconds on the wire.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a session would have to last 285,000 years"
+)]
+pub(crate) fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+pub(crate) fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data always becomes JSON")
+}
+
+fn parse_agent_id(field: &Field<'_>) -> Result<AgentId, Error> {
+    AgentId::parse(field.text()?)
+        .ok_or_else(|| field.error("Input should be an agent's id, which starts with 'agent_'"))
+}
+
+fn parse_environment_id(field: &Field<'_>) -> Result<EnvironmentId, Error> {
+    EnvironmentId::parse(field.text()?)
+        .ok_or_else(|| field.error("Input should be an environment's id, which starts with 'env_'"))
+}
+
+fn check_budget(field: &Field<'_>) -> Result<(), Error> {
+    let object = field.object()?;
+    object.tag(&["limit"])?;
+    object.only(&["type", "max_list_cost"])?;
+    let cost = object.required("max_list_cost")?;
+    let cost = cost.object()?;
+    cost.only(&["amount", "currency"])?;
+    cost.required("currency")?.choice(&["USD"])?;
+    let amount = cost.required("amount")?;
+    let cents = amount.text()?;
+    let is_plain =
+        cents.len() <= 18 && !cents.starts_with('0') && cents.bytes().all(|byte| byte.is_ascii_digit());
+    if cents.is_empty() || !is_plain {
+        return Err(
+            amount.error("Input should be whole cents above zero without leading zeros, such as \"125\"")
+        );
+    }
+    Ok(())
+}
