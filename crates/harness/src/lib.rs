@@ -1,1 +1,106 @@
-//! placeholder
+//! The loop: takes what clients send, lets the brain decide, performs, and writes everything down.
+//!
+//! [`Harness`] is what the routes call. Behind it one driver task per *running* session (see [`shell`]) holds the
+//! session's lease, folds its log and performs what [`brain`] asks for; an idle session has no task and no memory here.
+//! Killing the process at any point is safe: whoever takes the lease next goes on from the log.
+
+pub mod brain;
+mod crash;
+mod error;
+mod limits;
+mod send;
+mod sessions;
+mod shell;
+mod tasks;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use api::ids::Ids;
+use api::time::Clock;
+use model::Models;
+use sandbox::Backend;
+use sandbox::Limits;
+use sandbox::Root;
+use store::Claim;
+use store::Store;
+
+pub use crash::CrashPoint;
+pub use sessions::CreateSession;
+pub use tasks::Tasks;
+
+/// What a harness is made of.
+pub struct Parts {
+    /// Durable state.
+    pub store: Store,
+    /// The model providers.
+    pub models: Arc<Models>,
+    /// Where tools run.
+    pub hands: Arc<dyn Backend>,
+    /// The clock.
+    pub clock: Clock,
+    /// Source of identifiers.
+    pub ids: Ids,
+    /// Name of this process among those that share the store; a new one at each start.
+    pub node: String,
+    /// Bounds of the loop.
+    pub policy: brain::Policy,
+    /// Bounds of each sandbox.
+    pub limits: Limits,
+    /// What each sandbox sees as its root file system.
+    pub root: Root,
+    /// Where to die, in crash tests.
+    pub crash: Option<CrashPoint>,
+}
+
+/// The loop over all sessions of this process. Clones share it.
+#[derive(Clone)]
+pub struct Harness(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) parts: Parts,
+    pub(crate) tasks: Tasks,
+    /// Sessions that are driven here, by store key.
+    pub(crate) drivers: Mutex<HashMap<i64, shell::Seat>>,
+}
+
+impl Harness {
+    /// A harness that drives nothing yet; see [`Harness::start`].
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            parts,
+            tasks: Tasks::new(),
+            drivers: Mutex::new(HashMap::new()),
+        }))
+    }
+
+    /// Takes up the sessions whose drivers died, now and from here on, and keeps the leases of its own alive.
+    pub fn start(&self) {
+        let inner = Arc::clone(&self.0);
+        self.0.tasks.spawn("sweep leases", shell::sweep(inner));
+    }
+
+    /// Stops driving. Sessions that run stay as they are in the log and go on at the next start.
+    pub async fn shutdown(&self) {
+        self.0.tasks.shutdown().await;
+    }
+
+    /// How many sessions are driven here right now.
+    pub fn running(&self) -> usize {
+        self.0
+            .drivers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .len()
+    }
+}
+
+impl Inner {
+    pub(crate) fn claim(&self) -> Claim {
+        Claim {
+            node: self.parts.node.clone(),
+            ttl_ms: limits::LEASE_TTL_MS,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Events from clients: checked against the session, stored durably, and handed to the session's driver.
+
+use std::sync::Arc;
+
+use api::entry::NewEntry;
+use api::entry::raw;
+use api::entry::render;
+use api::errors::Error;
+use api::events::ClientEvent;
+use api::events::ClientEventKind;
+use api::ids::Ids;
+use api::ids::ThreadId;
+use api::time::Timestamp;
+use serde::Serialize;
+use serde_json::Map;
+use serde_json::Value;
+use store::Append;
+use store::Fence;
+use store::Patch;
+use store::SessionRecord;
+
+use crate::Harness;
+use crate::crash;
+use crate::error;
+use crate::shell;
+
+impl Harness {
+    /// Stores events of a client, all or none, and wakes the session. Answers them as they are stored, in order.
+    pub async fn send(
+        &self,
+        session: &SessionRecord,
+        events: Vec<ClientEvent>,
+    ) -> Result<Vec<String>, Error> {
+        if session.status == "terminated" || session.archived_at.is_some() {
+            return Err(error::ended(&session.id));
+        }
+        for (index, event) in events.iter().enumerate() {
+            check(index, event, session)?;
+        }
+        let parts = &self.0.parts;
+        let now = parts.clock.now();
+        let entries: Vec<NewEntry> = events
+            .into_iter()
+            .map(|event| entry(event, &session.thread, &parts.ids, now))
+            .collect();
+        let answers = entries
+            .iter()
+            .filter_map(|entry| entry.public.as_deref().map(|raw| render(raw, None)));
+        let answers = answers.collect();
+        let append = Append {
+            session: session.key,
+            fence: Fence::Client {
+                claim: Some(self.0.claim()),
+            },
+            entries,
+            patch: Patch::default(),
+            expected_head: None,
+        };
+        let appended = parts.store.append(append).await;
+        let appended = appended.map_err(|source| error::wire("send events to", &session.id, &source))?;
+        crash::point(parts.crash.as_ref(), "input_stored");
+        shell::wake(&self.0, session.key, appended.lease);
+        Ok(answers)
+    }
+}
+
+/// A client's event on its way to the log.
+pub(crate) fn entry(event: ClientEvent, thread: &ThreadId, ids: &Ids, now: Timestamp) -> NewEntry {
+    #[derive(Serialize)]
+    struct WithId<'a> {
+        id: &'a api::ids::EventId,
+        #[serde(flatten)]
+        body: &'a Map<String, Value>,
+    }
+    let id = ids.make();
+    let public = raw(&WithId {
+        id: &id,
+        body: &event.body,
+    });
+    NewEntry {
+        thread: thread.clone(),
+        id,
+        kind: Arc::from(kind(&event.kind)),
+        public: Some(public),
+        private: None,
+        created_at: now,
+        processed_at: None,
+        processes: None,
+    }
+}
+
+fn kind(kind: &ClientEventKind) -> &'static str {
+    match kind {
+        ClientEventKind::Message => "user.message",
+        ClientEventKind::Interrupt { .. } => "user.interrupt",
+        ClientEventKind::ToolConfirmation { .. } => "user.tool_confirmation",
+        ClientEventKind::CustomToolResult { .. } => "user.custom_tool_result",
+        ClientEventKind::ToolResult { .. } => "user.tool_result",
+    }
+}
+
+fn check(index: usize, event: &ClientEvent, session: &SessionRecord) -> Result<(), Error> {
+    match &event.kind {
+        ClientEventKind::Message | ClientEventKind::Interrupt { thread: None } => Ok(()),
+        ClientEventKind::Interrupt { thread: Some(thread) } if *thread == session.thread => Ok(()),
+        ClientEventKind::Interrupt { thread: Some(thread) } => Err(Error::invalid(format!(
+            "events.{index}.session_thread_id: thread `{thread}` does not exist in this session"
+        ))),
+        ClientEventKind::ToolConfirmation { tool_use_id, .. } => Err(Error::invalid(format!(
+            "events.{index}.tool_use_id: {tool_use_id} does not match any tool call of this session that waits for a \
+             confirmation"
+        ))),
+        ClientEventKind::CustomToolResult { custom_tool_use_id } => Err(Error::invalid(format!(
+            "events.{index}: tool_use_id {custom_tool_use_id} does not match any custom_tool_use event in this session"
+        ))),
+        ClientEventKind::ToolResult { tool_use_id } => Err(Error::invalid(format!(
+            "events.{index}: tool_use_id {tool_use_id} belongs to no call that a client may answer; user.tool_result \
+             is for self-hosted environments"
+        ))),
+    }
+}

@@ -1,0 +1,354 @@
+//! Sessions as clients make, change and end them.
+
+use std::sync::Arc;
+
+use api::body::Metadata;
+use api::emitted::Emitted;
+use api::entry::NewEntry;
+use api::entry::SESSION_CREATED;
+use api::entry::raw;
+use api::errors::Error;
+use api::events::ClientEvent;
+use api::ids::EnvironmentId;
+use api::ids::EventId;
+use api::ids::SessionId;
+use api::ids::ThreadId;
+use api::ids::WorkspaceId;
+use api::sessions::Progress;
+use api::sessions::SessionAgent;
+use api::sessions::SessionChanges;
+use api::sessions::SessionUpdate;
+use api::time::Timestamp;
+use api::tools;
+use store::Append;
+use store::Fence;
+use store::Lease;
+use store::NewSession;
+use store::Patch;
+use store::SessionRecord;
+
+use crate::Harness;
+use crate::brain::Facts;
+use crate::error;
+use crate::send;
+use crate::shell;
+
+/// What a new session is made of; everything in it is already checked.
+#[derive(Clone, Debug)]
+pub struct CreateSession {
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// Its agent, resolved.
+    pub agent: SessionAgent,
+    /// Its environment.
+    pub environment_id: EnvironmentId,
+    /// Its title.
+    pub title: Option<String>,
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// Events that it starts with. With any, it is born running.
+    pub initial_events: Vec<ClientEvent>,
+}
+
+impl Harness {
+    /// Makes a session, durable before this returns, and sets it to work when it has initial events.
+    pub async fn create_session(&self, new: CreateSession) -> Result<SessionRecord, Error> {
+        let CreateSession {
+            workspace,
+            agent,
+            environment_id,
+            title,
+            metadata,
+            initial_events,
+        } = new;
+        let parts = &self.0.parts;
+        let now = parts.clock.now();
+        let id: SessionId = parts.ids.make();
+        let thread: ThreadId = parts.ids.make();
+        let is_born_running = !initial_events.is_empty();
+        let mut entries = vec![created(&agent, &thread, parts.ids.make(), now)];
+        entries.extend(
+            initial_events
+                .into_iter()
+                .map(|event| send::entry(event, &thread, &parts.ids, now)),
+        );
+        let record = SessionRecord {
+            key: 0,
+            id: id.clone(),
+            workspace,
+            agent_id: agent.id.clone(),
+            agent_version: agent.version,
+            environment_id,
+            thread,
+            status: if is_born_running { "running" } else { "idle" }.to_owned(),
+            title,
+            metadata: raw(&metadata).get().to_owned(),
+            agent: agent.render(),
+            extra: "{}".to_owned(),
+            progress: raw(&Progress::default()).get().to_owned(),
+            created_at: now,
+            updated_at: now,
+            archived_at: None,
+            head: 0,
+            epoch: 0,
+            holder: None,
+            runnable: is_born_running,
+        };
+        let claim = is_born_running.then(|| self.0.claim());
+        let made = parts
+            .store
+            .create_session(NewSession {
+                record,
+                entries,
+                claim,
+            })
+            .await;
+        let record = made.map_err(|source| error::wire("make", &id, &source))?;
+        if let Some(node) = record.holder.clone() {
+            shell::wake(
+                &self.0,
+                record.key,
+                Some(Lease {
+                    node,
+                    epoch: record.epoch,
+                }),
+            );
+        }
+        Ok(record)
+    }
+
+    /// Changes title, metadata or the agent's tools. An update that changes nothing writes nothing.
+    pub async fn update_session(
+        &self,
+        session: &SessionRecord,
+        update: SessionUpdate,
+    ) -> Result<SessionRecord, Error> {
+        if session.status == "terminated" || session.archived_at.is_some() {
+            return Err(error::ended(&session.id));
+        }
+        let change = change(session, &update)?;
+        let Some((event, facts, patch)) = change else {
+            return Ok(session.clone());
+        };
+        if facts.is_some() && session.status != "idle" {
+            let message = format!(
+                "agent: session `{}` is {}; wait until it is idle",
+                session.id, session.status
+            );
+            return Err(Error::invalid(message));
+        }
+        let parts = &self.0.parts;
+        let id: EventId = parts.ids.make();
+        let now = parts.clock.now();
+        let entry = NewEntry {
+            thread: session.thread.clone(),
+            kind: Arc::from(event.kind()),
+            public: Some(event.public(&id)),
+            id,
+            private: facts.map(|facts| raw(&facts)),
+            created_at: now,
+            processed_at: Some(now),
+            processes: None,
+        };
+        let append = Append {
+            session: session.key,
+            fence: Fence::Client {
+                claim: Some(self.0.claim()),
+            },
+            entries: vec![entry],
+            patch,
+            expected_head: None,
+        };
+        let appended = parts.store.append(append).await;
+        let appended = appended.map_err(|source| error::wire("update", &session.id, &source))?;
+        shell::wake(&self.0, session.key, appended.lease);
+        self.read(session).await
+    }
+
+    /// Ends a session for good. Refused while it runs.
+    pub async fn archive_session(&self, session: &SessionRecord) -> Result<SessionRecord, Error> {
+        if session.archived_at.is_some() {
+            return Ok(session.clone());
+        }
+        let epoch = self.hold_idle("archive", session).await?;
+        let parts = &self.0.parts;
+        let now = parts.clock.now();
+        let agent_name = agent_of(session)?.name;
+        let thread_ended = Emitted::ThreadTerminated {
+            session_thread_id: session.thread.clone(),
+            agent_name,
+        };
+        let events = if session.status == "terminated" {
+            vec![]
+        } else {
+            vec![thread_ended, Emitted::Terminated]
+        };
+        let entries = events.into_iter().map(|event| {
+            let id: EventId = parts.ids.make();
+            NewEntry {
+                thread: session.thread.clone(),
+                kind: Arc::from(event.kind()),
+                public: Some(event.public(&id)),
+                id,
+                private: None,
+                created_at: now,
+                processed_at: Some(now),
+                processes: None,
+            }
+        });
+        let append = Append {
+            session: session.key,
+            fence: Fence::Lease { epoch },
+            entries: entries.collect(),
+            patch: Patch {
+                status: Some("terminated".to_owned()),
+                archived_at: Some(now),
+                release: true,
+                ..Patch::default()
+            },
+            expected_head: None,
+        };
+        let ended = parts.store.append(append).await;
+        ended.map_err(|source| error::wire("archive", &session.id, &source))?;
+        self.free_sandbox(session.id.clone());
+        self.read(session).await
+    }
+
+    /// Removes a session with everything that belongs to it. Refused while it runs.
+    pub async fn delete_session(&self, session: &SessionRecord) -> Result<(), Error> {
+        match self
+            .0
+            .parts
+            .store
+            .delete_session(&session.workspace, &session.id)
+            .await
+        {
+            Ok(()) => {
+                self.free_sandbox(session.id.clone());
+                Ok(())
+            }
+            Err(store::Error::Running { .. }) => Err(running("delete", session)),
+            Err(source) => Err(error::wire("delete", &session.id, &source)),
+        }
+    }
+
+    /// Takes the lease of a session that is at rest, so that nothing can start meanwhile.
+    async fn hold_idle(&self, attempt: &str, session: &SessionRecord) -> Result<i64, Error> {
+        let parts = &self.0.parts;
+        if matches!(session.status.as_str(), "running" | "rescheduling") || session.runnable {
+            return Err(running(attempt, session));
+        }
+        let lease = parts.store.claim(session.key, &self.0.claim()).await;
+        let lease = lease.map_err(|source| error::wire(attempt, &session.id, &source))?;
+        let Some(Lease { node: _, epoch }) = lease else {
+            return Err(running(attempt, session));
+        };
+        let current = self.read(session).await?;
+        if current.head == session.head {
+            return Ok(epoch);
+        }
+        // Something arrived in between: the session is about to run. Let its driver have it.
+        shell::wake(
+            &self.0,
+            session.key,
+            Some(Lease {
+                node: parts.node.clone(),
+                epoch,
+            }),
+        );
+        Err(running(attempt, &current))
+    }
+
+    async fn read(&self, session: &SessionRecord) -> Result<SessionRecord, Error> {
+        let found = self.0.parts.store.session(&session.workspace, &session.id).await;
+        let found = found.map_err(|source| error::wire("read", &session.id, &source))?;
+        found.ok_or_else(|| Error::not_found(format!("session `{}` was not found", session.id)))
+    }
+
+    /// In the background: the sandbox may take a moment to die, and the session's end does not depend on it.
+    fn free_sandbox(&self, session: SessionId) {
+        let inner = Arc::clone(&self.0);
+        drop(self.0.tasks.spawn("free a sandbox", async move {
+            if let Err(error) = inner.parts.hands.destroy(&session, false).await {
+                tracing::warn!(session.id = %session, error = %error, "free the sandbox of session {session} failed");
+            }
+        }));
+    }
+}
+
+fn running(attempt: &str, session: &SessionRecord) -> Error {
+    Error::invalid(format!(
+        "session `{}` is running and cannot be {attempt}d; send user.interrupt and wait until it is idle",
+        session.id
+    ))
+}
+
+/// The first entry of the log: what the brain must know of the session.
+fn created(agent: &SessionAgent, thread: &ThreadId, id: EventId, now: Timestamp) -> NewEntry {
+    NewEntry {
+        thread: thread.clone(),
+        id,
+        kind: Arc::from(SESSION_CREATED),
+        public: None,
+        private: Some(raw(&facts(agent, thread))),
+        created_at: now,
+        processed_at: Some(now),
+        processes: None,
+    }
+}
+
+fn facts(agent: &SessionAgent, thread: &ThreadId) -> Facts {
+    let enabled = tools::enabled_in_sandbox(&agent.tools).into_iter();
+    Facts {
+        thread: thread.clone(),
+        agent_name: agent.name.clone(),
+        model: agent.model.id.clone(),
+        speed: Some(agent.model.speed.as_str().to_owned()),
+        effort: Some(agent.model.effort.as_str().to_owned()),
+        system: agent.system.clone().unwrap_or_default(),
+        tools: enabled.map(|(name, _)| name.as_str().to_owned()).collect(),
+    }
+}
+
+/// What an update changes: the event that says so, the brain's new facts if they change, the row's new columns.
+fn change(
+    session: &SessionRecord,
+    update: &SessionUpdate,
+) -> Result<Option<(Emitted, Option<Facts>, Patch)>, Error> {
+    let metadata: Metadata =
+        serde_json::from_str(&session.metadata).map_err(|error| unreadable(session, &error))?;
+    let changes = update.changes(session.title.as_deref(), &metadata, &agent_of(session)?)?;
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let SessionChanges {
+        title,
+        metadata,
+        agent,
+    } = changes;
+    let event = Emitted::Updated {
+        agent: agent.as_ref().map(raw),
+        metadata: metadata.as_ref().filter(|metadata| !metadata.is_empty()).map(raw),
+        title: title.clone().flatten(),
+    };
+    let patch = Patch {
+        title,
+        metadata: metadata.as_ref().map(|metadata| raw(metadata).get().to_owned()),
+        agent: agent.as_ref().map(SessionAgent::render),
+        ..Patch::default()
+    };
+    Ok(Some((
+        event,
+        agent.map(|agent| facts(&agent, &session.thread)),
+        patch,
+    )))
+}
+
+fn agent_of(session: &SessionRecord) -> Result<SessionAgent, Error> {
+    serde_json::from_str(&session.agent).map_err(|error| unreadable(session, &error))
+}
+
+fn unreadable(session: &SessionRecord, error: &serde_json::Error) -> Error {
+    tracing::error!(session.id = %session.id, error = %error, "read session {} from its row failed", session.id);
+    Error::internal(format!("the stored session `{}` cannot be read", session.id))
+}

@@ -1,0 +1,136 @@
+//! Runs tool calls in the session's sandbox.
+
+use std::sync::Arc;
+
+use api::emitted::text_block;
+use api::ids::EventId;
+use api::ids::SessionId;
+use sandbox::Call;
+use sandbox::Recall;
+use sandbox::Spec;
+use tokio::task::AbortHandle;
+
+use crate::Inner;
+use crate::brain::Outcome;
+use crate::crash;
+use crate::limits;
+
+/// What the API says of a call that an interrupt closed.
+const INTERRUPTED: &str = "Tool execution was interrupted before completion. Please retry.";
+
+/// Runs a call, making the sandbox when there is none.
+pub(crate) async fn run(inner: Arc<Inner>, spec: Spec, call: Call) -> Outcome {
+    let crash = inner.parts.crash.as_ref();
+    crash::point(crash, "before_tool");
+    let id = call.id.clone();
+    let result = match inner.parts.hands.provision(&spec).await {
+        Ok(sandbox) => sandbox.execute(&call).await,
+        Err(error) => Err(error),
+    };
+    crash::point(crash, "after_tool");
+    match result {
+        Ok(sandbox::Outcome { content, is_error }) => Outcome::Finished {
+            call: id,
+            content,
+            is_error,
+        },
+        Err(error) => failed(&spec.session, id, &error),
+    }
+}
+
+/// The model is told what happened; it can go on without the sandbox or try again.
+fn failed(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome {
+    let chain = chain(error);
+    tracing::warn!(session.id = %session, error = chain, "a tool call of session {session} failed in the sandbox");
+    let text = match error {
+        sandbox::Error::Lost { .. } => {
+            "The sandbox stopped while this call ran; whether the call took effect is unknown. The next call starts \
+             a new sandbox with the same files."
+                .to_owned()
+        }
+        sandbox::Error::Unavailable { .. }
+        | sandbox::Error::Full { .. }
+        | sandbox::Error::SetUp { .. }
+        | sandbox::Error::TooLarge { .. }
+        | sandbox::Error::Busy { .. }
+        | sandbox::Error::Spawner { .. } => format!("The call was not run: {chain}."),
+    };
+    Outcome::Finished {
+        call,
+        content: vec![text_block(&text)],
+        is_error: true,
+    }
+}
+
+/// What became of a call that a dead driver started. Waits while it runs.
+pub(crate) async fn recall(inner: Arc<Inner>, session: SessionId, call: EventId) -> Outcome {
+    let recalled = match inner.parts.hands.adopt(&session).await {
+        Ok(Some(sandbox)) => sandbox.recall(&call).await,
+        Ok(None) => Ok(Recall::Unknown),
+        Err(error) => Err(error),
+    };
+    match recalled {
+        Ok(Recall::Finished(sandbox::Outcome { content, is_error })) => Outcome::Finished {
+            call,
+            content,
+            is_error,
+        },
+        Ok(Recall::Unknown) => Outcome::Unknown { call },
+        Err(error) => {
+            let error = chain(&error);
+            tracing::warn!(session.id = %session, error, "recall a call of session {session} failed");
+            Outcome::Unknown { call }
+        }
+    }
+}
+
+/// Ends a call. `run` is the task that waits for its result, if any does; the sandbox ends the processes, and what it
+/// says of them is not waited for longer than the grace.
+pub(crate) async fn cancel(
+    inner: Arc<Inner>,
+    session: SessionId,
+    call: EventId,
+    run: Option<AbortHandle>,
+) -> Outcome {
+    if let Some(run) = run {
+        let stop = async {
+            if let Ok(Some(sandbox)) = inner.parts.hands.adopt(&session).await {
+                drop(sandbox.cancel(&call).await);
+                return sandbox.recall(&call).await.ok();
+            }
+            None
+        };
+        let stopped = tokio::time::timeout(limits::CANCEL_GRACE, stop).await;
+        run.abort();
+        if let Ok(Some(Recall::Finished(sandbox::Outcome { content, is_error }))) = stopped {
+            return Outcome::Finished {
+                call,
+                content,
+                is_error,
+            };
+        }
+    }
+    Outcome::Finished {
+        call,
+        content: vec![text_block(INTERRUPTED)],
+        is_error: true,
+    }
+}
+
+/// Lets the sandbox forget results. When this fails it keeps them a little longer, which harms nobody.
+pub(crate) async fn acknowledge(inner: Arc<Inner>, session: SessionId, calls: Vec<EventId>) {
+    if let Ok(Some(sandbox)) = inner.parts.hands.adopt(&session).await {
+        drop(sandbox.acknowledge(&calls).await);
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

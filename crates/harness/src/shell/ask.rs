@@ -1,0 +1,152 @@
+//! Asks the model, and shows clients the reply while it is being made.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use api::completion::Progress;
+use api::completion::Request;
+use api::ids::EventId;
+use api::ids::Ids;
+use api::ids::ThreadId;
+use serde_json::json;
+use store::Preview;
+
+use crate::Inner;
+use crate::brain::Outcome;
+use crate::crash;
+
+/// One model request.
+pub(crate) async fn ask(
+    inner: Arc<Inner>,
+    key: i64,
+    thread: ThreadId,
+    span: EventId,
+    request: Request,
+) -> Outcome {
+    let crash = inner.parts.crash.as_ref();
+    crash::point(crash, "before_model");
+    let previews = Mutex::new(Previews::default());
+    let show = |progress: Progress| {
+        let mut previews = previews.lock().unwrap_or_else(PoisonError::into_inner);
+        for (kind, starts, json) in previews.follow(progress, &inner.parts.ids) {
+            let (thread, span) = (thread.clone(), span.clone());
+            inner.parts.store.preview(
+                key,
+                Preview {
+                    thread,
+                    span,
+                    json,
+                    kind: kind.to_owned(),
+                    starts,
+                },
+            );
+        }
+    };
+    let answer = inner.parts.models.complete(&request, &show).await;
+    crash::point(crash, "after_model");
+    match answer {
+        Ok(reply) => {
+            let previews = previews.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let ids = previews.into_ids(reply.blocks.len(), &inner.parts.ids);
+            let cost_microcents = inner.parts.models.cost(&request.model, &reply.usage);
+            Outcome::Replied {
+                span,
+                reply,
+                ids,
+                cost_microcents,
+            }
+        }
+        Err(failure) => Outcome::Failed {
+            span,
+            failure,
+            at: inner.parts.clock.now(),
+            jitter_permille: u32::try_from(inner.parts.ids.below(1001)).unwrap_or(0),
+        },
+    }
+}
+
+/// The events of a reply that clients have seen begin.
+#[derive(Default)]
+struct Previews {
+    /// One id per block of the reply so far.
+    ids: Vec<EventId>,
+    /// The event that text goes to: its id, the block that opened it, and whether it was shown.
+    text: Option<TextPreview>,
+    /// The blocks of the run of text blocks that is open.
+    last_kind: String,
+}
+
+struct TextPreview {
+    id: EventId,
+    /// Blocks of this run that have shown text, in order; their place is the index in the event's content.
+    shown: Vec<usize>,
+}
+
+impl Previews {
+    /// Frames to show for a step of progress: the previewed event's type, whether it begins, and the JSON.
+    fn follow(&mut self, progress: Progress, ids: &Ids) -> Vec<(&'static str, bool, String)> {
+        match progress {
+            Progress::BlockStart { index, kind } => self.begin(index, kind, ids),
+            Progress::Text { index, text } => self.add(index, &text),
+        }
+    }
+
+    fn begin(&mut self, index: usize, kind: String, ids: &Ids) -> Vec<(&'static str, bool, String)> {
+        while self.ids.len() <= index {
+            self.ids.push(ids.make());
+        }
+        let id = self.ids[index].clone();
+        let mut frames = Vec::new();
+        match kind.as_str() {
+            "text" if self.last_kind == "text" => {}
+            "text" => {
+                self.text = Some(TextPreview {
+                    id,
+                    shown: Vec::new(),
+                })
+            }
+            "thinking" | "redacted_thinking" => {
+                frames.push(("agent.thinking", true, start("agent.thinking", &id)))
+            }
+            _ => {}
+        }
+        self.last_kind = kind;
+        frames
+    }
+
+    /// The event begins with its first text, so that a reply without any shows nothing that never ends.
+    fn add(&mut self, index: usize, text: &str) -> Vec<(&'static str, bool, String)> {
+        let Some(preview) = &mut self.text else {
+            return Vec::new();
+        };
+        let mut frames = Vec::new();
+        if preview.shown.is_empty() {
+            // The buffered event takes the id of the first block that has text.
+            preview.id = self.ids[index].clone();
+            frames.push(("agent.message", true, start("agent.message", &preview.id)));
+        }
+        if preview.shown.last() != Some(&index) {
+            preview.shown.push(index);
+        }
+        let place = preview.shown.len() - 1;
+        let delta = json!({
+            "type": "event_delta",
+            "event_id": preview.id,
+            "delta": {"type": "content_delta", "index": place, "content": {"type": "text", "text": text}},
+        });
+        frames.push(("agent.message", false, delta.to_string()));
+        frames
+    }
+
+    fn into_ids(mut self, blocks: usize, ids: &Ids) -> Vec<EventId> {
+        while self.ids.len() < blocks {
+            self.ids.push(ids.make());
+        }
+        self.ids
+    }
+}
+
+fn start(kind: &str, id: &EventId) -> String {
+    json!({"type": "event_start", "event": {"type": kind, "id": id}}).to_string()
+}

@@ -1,0 +1,250 @@
+//! The driver of one session: write, perform, listen, until the session is at rest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api::emitted::RetryStatus;
+use api::emitted::SessionError;
+use api::emitted::SessionErrorKind;
+use api::ids::EventId;
+use api::ids::SessionId;
+use api::ids::ThreadId;
+use sandbox::Spec;
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::act;
+use super::ask;
+use super::journal::Journal;
+use super::journal::Written;
+use crate::Inner;
+use crate::brain;
+use crate::brain::Decision;
+use crate::brain::Effect;
+use crate::brain::Outcome;
+use crate::crash;
+use crate::limits;
+
+/// An effect that ended, and how.
+pub(crate) struct Report {
+    effect: Effect,
+    outcome: Outcome,
+}
+
+struct Driver {
+    inner: Arc<Inner>,
+    key: i64,
+    session: SessionId,
+    thread: ThreadId,
+    journal: Journal,
+    under_way: HashMap<Effect, AbortHandle>,
+    reporter: mpsc::Sender<Report>,
+    /// Calls whose results are in the log and whose sandbox has not been told yet.
+    finished: Vec<EventId>,
+}
+
+/// Everything under way ends with the driver: without a lease nobody may act.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        for (_, handle) in self.under_way.drain() {
+            handle.abort();
+        }
+    }
+}
+
+/// Drives until the session is at rest. `must_park` ends the turn with an error instead of going on with it.
+pub(crate) async fn drive(
+    inner: Arc<Inner>,
+    key: i64,
+    epoch: i64,
+    news: Arc<Notify>,
+    must_park: bool,
+) -> Result<(), store::Error> {
+    crash::point(inner.parts.crash.as_ref(), "driver_started");
+    let Some(record) = inner.parts.store.session_by_key(key).await? else {
+        return Ok(());
+    };
+    let (reporter, mut reports) = mpsc::channel(limits::REPORTS_MAX);
+    let thread = record.thread.clone();
+    let journal = Journal::open(Arc::clone(&inner), key, epoch, thread.clone()).await?;
+    let session = record.id;
+    let under_way = HashMap::new();
+    let mut driver = Driver {
+        inner,
+        key,
+        session,
+        thread,
+        journal,
+        under_way,
+        reporter,
+        finished: Vec::new(),
+    };
+    if driver.journal.state.is_active() {
+        driver.journal.resume();
+    }
+    if must_park {
+        driver.park();
+    }
+    loop {
+        let effects = driver.decide();
+        if driver.journal.write().await? == Written::Released {
+            driver.acknowledge();
+            return Ok(());
+        }
+        driver.acknowledge();
+        driver.perform(effects);
+        tokio::select! {
+            report = reports.recv() => {
+                let report = report.expect("the driver itself holds a sender");
+                driver.take(report);
+                while let Ok(report) = reports.try_recv() {
+                    driver.take(report);
+                }
+            }
+            () = news.notified() => driver.journal.read_news().await?,
+        }
+    }
+}
+
+impl Driver {
+    /// Enters what the brain wants written until it wants nothing more, and answers what should be under way.
+    fn decide(&mut self) -> Vec<Effect> {
+        for _ in 0..limits::DECISIONS_MAX {
+            match brain::decide(&self.journal.state) {
+                Decision::Write(drafts) => drafts.into_iter().for_each(|draft| self.journal.enter(draft)),
+                Decision::Perform(effects) => return effects,
+            }
+        }
+        panic!("the brain went on deciding without anything to perform");
+    }
+
+    /// Starts what should be under way and is not; ends what is under way and should not be.
+    fn perform(&mut self, effects: Vec<Effect>) {
+        self.under_way.retain(|running, handle| {
+            let is_stale = matches!(running, Effect::Wait { .. }) && !effects.contains(running);
+            if is_stale {
+                handle.abort();
+            }
+            !is_stale
+        });
+        for effect in effects {
+            if !self.under_way.contains_key(&effect) {
+                self.start(effect);
+            }
+        }
+    }
+
+    fn start(&mut self, effect: Effect) {
+        let inner = Arc::clone(&self.inner);
+        match &effect {
+            Effect::Ask { span } => {
+                let Some(request) = brain::context(&self.journal.state) else {
+                    return;
+                };
+                let thread = self.thread.clone();
+                self.spawn(
+                    effect.clone(),
+                    ask::ask(inner, self.key, thread, span.clone(), request),
+                );
+            }
+            Effect::CancelAsk { span } => {
+                if let Some(handle) = self.under_way.remove(&Effect::Ask { span: span.clone() }) {
+                    handle.abort();
+                }
+                let outcome = Outcome::Stopped { span: span.clone() };
+                self.spawn(effect, std::future::ready(outcome));
+            }
+            Effect::Run { call } => {
+                let Some((tool, input)) = self.journal.state.call(call) else {
+                    return;
+                };
+                let (id, tool, input) = (call.clone(), tool.to_owned(), Arc::clone(input));
+                let call = sandbox::Call {
+                    id,
+                    thread: self.thread.clone(),
+                    tool,
+                    input,
+                };
+                let spec = self.spec();
+                self.spawn(effect, act::run(inner, spec, call));
+            }
+            Effect::Recall { call } => {
+                let (session, call) = (self.session.clone(), call.clone());
+                self.spawn(effect, act::recall(inner, session, call));
+            }
+            Effect::CancelRun { call } => {
+                let run = self.under_way.remove(&Effect::Run { call: call.clone() });
+                let run = run.or_else(|| self.under_way.remove(&Effect::Recall { call: call.clone() }));
+                let (session, call) = (self.session.clone(), call.clone());
+                self.spawn(effect, act::cancel(inner, session, call, run));
+            }
+            Effect::Wait { until } => {
+                let pause = until.millis_since(self.inner.parts.clock.now()).unsigned_abs();
+                let pause = std::time::Duration::from_millis(pause);
+                self.spawn(effect, async move {
+                    tokio::time::sleep(pause).await;
+                    Outcome::Waited
+                });
+            }
+        }
+    }
+
+    fn spawn(&mut self, effect: Effect, future: impl Future<Output = Outcome> + Send + 'static) {
+        let reporter = self.reporter.clone();
+        let name = effect.clone();
+        let task = self.inner.tasks.spawn("perform an effect", async move {
+            let outcome = future.await;
+            // Fails only when the driver is gone, and then nobody wants to know.
+            drop(reporter.send(Report { effect, outcome }).await);
+        });
+        self.under_way.insert(name, task.abort_handle());
+    }
+
+    fn take(&mut self, Report { effect, outcome }: Report) {
+        self.under_way.remove(&effect);
+        if let Outcome::Finished { call, .. } = &outcome {
+            self.finished.push(call.clone());
+        }
+        for draft in brain::observe(&self.journal.state, outcome) {
+            self.journal.enter(draft);
+        }
+    }
+
+    /// Lets the sandbox forget results that are durable.
+    fn acknowledge(&mut self) {
+        let calls = std::mem::take(&mut self.finished);
+        if !calls.is_empty() {
+            let inner = Arc::clone(&self.inner);
+            crash::point(inner.parts.crash.as_ref(), "before_acknowledge");
+            let session = self.session.clone();
+            drop(
+                self.inner
+                    .tasks
+                    .spawn("acknowledge results", act::acknowledge(inner, session, calls)),
+            );
+        }
+    }
+
+    /// Gives a turn up whose driver keeps failing, so that one poisoned session does not spin for ever.
+    fn park(&mut self) {
+        let message = "the server failed repeatedly while it worked on this turn; see its log".to_owned();
+        let error = SessionError {
+            kind: SessionErrorKind::Unknown,
+            message,
+            retry_status: RetryStatus::Exhausted,
+        };
+        for draft in brain::park(&self.journal.state, error) {
+            self.journal.enter(draft);
+        }
+    }
+
+    fn spec(&self) -> Spec {
+        let parts = &self.inner.parts;
+        Spec {
+            session: self.session.clone(),
+            limits: parts.limits,
+            root: parts.root.clone(),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Turns what the brain wants written into entries, and writes them.
+
+use std::sync::Arc;
+
+use api::emitted::Emitted;
+use api::entry::INPUT_PROCESSED;
+use api::entry::NewEntry;
+use api::entry::SESSION_RESUMED;
+use api::entry::raw;
+use api::ids::ThreadId;
+use api::time::Timestamp;
+use api::usage::SessionUsage;
+use store::Append;
+use store::Fence;
+use store::Patch;
+
+use crate::Inner;
+use crate::brain::Content;
+use crate::brain::Draft;
+use crate::brain::State;
+use crate::crash;
+use crate::limits;
+
+/// The state of one session and the entries that it has and the store has not.
+pub(crate) struct Journal {
+    inner: Arc<Inner>,
+    key: i64,
+    epoch: i64,
+    thread: ThreadId,
+    pub(crate) state: State,
+    /// Last position that was read from or written to the store.
+    head: i64,
+    unwritten: Vec<NewEntry>,
+}
+
+/// What became of [`Journal::write`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The lease is still ours.
+    Kept,
+    /// The session is at rest and its lease was given back.
+    Released,
+}
+
+impl Journal {
+    /// Folds the session's log.
+    pub(crate) async fn open(
+        inner: Arc<Inner>,
+        key: i64,
+        epoch: i64,
+        thread: ThreadId,
+    ) -> Result<Self, store::Error> {
+        let state = State::new(inner.parts.policy);
+        let mut journal = Self {
+            inner,
+            key,
+            epoch,
+            thread,
+            state,
+            head: 0,
+            unwritten: Vec::new(),
+        };
+        journal.read_news().await?;
+        Ok(journal)
+    }
+
+    /// Applies what others appended since.
+    pub(crate) async fn read_news(&mut self) -> Result<(), store::Error> {
+        self.read_until(i64::MAX).await
+    }
+
+    async fn read_until(&mut self, end: i64) -> Result<(), store::Error> {
+        loop {
+            let entries = self
+                .inner
+                .parts
+                .store
+                .entries(self.key, self.head, limits::ENTRIES_PER_READ_MAX)
+                .await?;
+            let is_last = entries.len() < limits::ENTRIES_PER_READ_MAX;
+            for entry in entries {
+                if entry.seq >= end {
+                    return Ok(());
+                }
+                self.head = entry.seq;
+                self.state.apply(&entry);
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Marks everything that was under way as lost: its performer is dead.
+    pub(crate) fn resume(&mut self) {
+        self.enter(Draft {
+            id: None,
+            content: Content::Internal(SESSION_RESUMED),
+            private: None,
+        });
+    }
+
+    /// Gives a draft its id and time, and applies it. It counts once [`Journal::write`] has succeeded.
+    pub(crate) fn enter(&mut self, draft: Draft) {
+        let now = self.inner.parts.clock.now();
+        let entry = self.entry(draft, now);
+        self.state.apply(&entry.clone().at(0));
+        self.unwritten.push(entry);
+    }
+
+    fn entry(&self, draft: Draft, now: Timestamp) -> NewEntry {
+        let Draft { id, content, private } = draft;
+        let id = id.unwrap_or_else(|| self.inner.parts.ids.make());
+        let (kind, public, processes) = match content {
+            Content::Event(event) => (event.kind(), Some(event.public(&id)), None),
+            Content::UsageSnapshot => {
+                let usage = raw(&SessionUsage::new(&self.state.progress, now));
+                let event = Emitted::Usage { usage, budget: None };
+                (event.kind(), Some(event.public(&id)), None)
+            }
+            Content::Processed(input) => (INPUT_PROCESSED, None, Some(input)),
+            Content::Internal(kind) => (kind, None, None),
+        };
+        NewEntry {
+            thread: self.thread.clone(),
+            id,
+            kind: Arc::from(kind),
+            public,
+            private,
+            created_at: now,
+            processed_at: Some(now),
+            processes,
+        }
+    }
+
+    /// Makes everything entered durable. At rest the lease goes back in the same commit, unless news came in.
+    pub(crate) async fn write(&mut self) -> Result<Written, store::Error> {
+        let is_at_rest = self.state.is_at_rest();
+        if self.unwritten.is_empty() && !is_at_rest {
+            return Ok(Written::Kept);
+        }
+        let entries = std::mem::take(&mut self.unwritten);
+        let patch = Patch {
+            status: status(&entries).map(str::to_owned),
+            progress: changes_progress(&entries).then(|| raw(&self.state.progress).get().to_owned()),
+            runnable: is_at_rest.then_some(false),
+            release: is_at_rest,
+            ..Patch::default()
+        };
+        let append = Append {
+            session: self.key,
+            fence: Fence::Lease { epoch: self.epoch },
+            entries,
+            patch,
+            expected_head: Some(self.head),
+        };
+        let crash = self.inner.parts.crash.as_ref();
+        crash::point(crash, "before_append");
+        let appended = self.inner.parts.store.append(append).await?;
+        crash::point(crash, "after_append");
+        if appended.released {
+            return Ok(Written::Released);
+        }
+        if appended.last >= appended.first {
+            // Clients may have appended before us. What they send only queues up, so applying it late is the same.
+            if appended.first > self.head + 1 {
+                self.read_until(appended.first).await?;
+            }
+            self.head = appended.last;
+        }
+        if is_at_rest {
+            self.read_news().await?;
+        }
+        Ok(Written::Kept)
+    }
+}
+
+/// The session's status after these entries, when they change it.
+fn status(entries: &[NewEntry]) -> Option<&'static str> {
+    entries.iter().rev().find_map(|entry| match &*entry.kind {
+        "session.status_running" => Some("running"),
+        "session.status_idle" => Some("idle"),
+        "session.status_rescheduled" => Some("rescheduling"),
+        "session.status_terminated" => Some("terminated"),
+        _ => None,
+    })
+}
+
+fn changes_progress(entries: &[NewEntry]) -> bool {
+    status(entries).is_some()
+        || entries
+            .iter()
+            .any(|entry| &*entry.kind == "span.model_request_end")
+}
