@@ -1,0 +1,248 @@
+//! The crash runner: real processes, real kills, and an audit over the public API.
+//!
+//! Many sessions work at once against the built server; every command of theirs appends one line to a file in the
+//! session's sandbox. The server is killed with SIGKILL at random moments and at named points, and started again on
+//! the same data and port. Each session, at the end of its life, is audited: nothing acknowledged lost, nothing done
+//! twice, everything finished, and where an effect is missing the model was told so.
+
+mod audit;
+mod life;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use clap::Args;
+use clap::ValueEnum;
+
+use crate::mock;
+use crate::postgres::Postgres;
+use crate::random::Random;
+use crate::served;
+use crate::served::Profile;
+use crate::served::Served;
+use crate::served::Setup;
+
+/// Load must resume within this time of a restart.
+const RESUME_MAX: Duration = Duration::from_secs(60);
+/// Longest wait between the return of load and the kill.
+const KILL_AFTER_MS: u64 = 60;
+/// A server that should die at a named point is killed when it has not reached it by then.
+const NAMED_MAX: Duration = Duration::from_millis(500);
+/// Places in the server at which it can be told to die.
+const POINTS: [&str; 9] = [
+    "input_stored",
+    "driver_started",
+    "before_append",
+    "after_append",
+    "before_model",
+    "after_model",
+    "before_tool",
+    "after_tool",
+    "before_acknowledge",
+];
+/// As many violations are told in words; all are counted.
+const COMPLAINTS_MAX: usize = 20;
+
+/// What a crash run does.
+#[derive(Args, Clone)]
+pub(crate) struct Options {
+    /// How often the server is killed
+    #[arg(long, default_value_t = 200)]
+    pub(crate) kills: u32,
+    /// Replays the choice of moments
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Which store
+    #[arg(long, value_enum, default_value_t = Database::Sqlite)]
+    pub(crate) database: Database,
+    /// Sessions that work at the same time
+    #[arg(long, default_value_t = 16)]
+    pub(crate) sessions: u32,
+    /// Drives the release build
+    #[arg(long)]
+    pub(crate) release: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { kills: 200, seed: None, database: Database::Sqlite, sessions: 16, release: false }
+    }
+}
+
+/// Which store the server uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Database {
+    /// The embedded one
+    Sqlite,
+    /// A temporary `PostgreSQL` server
+    Postgres,
+}
+
+/// What every session's thread and the killer share.
+struct Shared {
+    address: SocketAddr,
+    key: String,
+    agent: String,
+    environment: String,
+    /// No new life begins once this is set.
+    is_over: AtomicBool,
+    /// Rises with every acknowledged request: load has resumed.
+    progress: AtomicU64,
+    counts: Mutex<Counts>,
+}
+
+/// The outcome of the audits.
+#[derive(Default)]
+struct Counts {
+    sessions: u64,
+    turns: u64,
+    events: u64,
+    lost: u64,
+    doubled: u64,
+    unfinished: u64,
+    ambiguous: u64,
+    complaints: Vec<String>,
+}
+
+impl Counts {
+    fn complain(&mut self, session: &str, what: String) {
+        if self.complaints.len() < COMPLAINTS_MAX {
+            self.complaints.push(format!("{session}: {what}"));
+        }
+    }
+}
+
+/// Runs it; fails when anything was lost, doubled or left unfinished.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let profile = if options.release { Profile::Release } else { Profile::Debug };
+    let binary = profile.build("journeyman", "journeyman")?;
+    let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let folder = std::env::temp_dir().join(format!("journeyman-crash-{seed}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    println!("crash run: {} kills on {:?}, seed {seed}, logs in {}", options.kills, options.database, folder.display());
+    let upstream = mock::start(profile, &folder.join("mock-model.log"))?;
+    let postgres = match options.database {
+        Database::Sqlite => None,
+        Database::Postgres => Some(Postgres::start()?),
+    };
+    let setup = Setup {
+        binary,
+        data: folder.join("data"),
+        database: postgres.as_ref().map(|postgres| postgres.url.clone()),
+        upstream: upstream.address,
+        key: "sk-jm-crash".to_owned(),
+        log: folder.join("server.log"),
+    };
+    let counts = drive(options, &setup, seed)?;
+    for complaint in &counts.complaints {
+        println!("violation: {complaint}");
+    }
+    println!(
+        "kills {}, sessions {}, turns {}, events {}, lost {}, doubled {}, unfinished {}, ambiguous {}",
+        options.kills,
+        counts.sessions,
+        counts.turns,
+        counts.events,
+        counts.lost,
+        counts.doubled,
+        counts.unfinished,
+        counts.ambiguous
+    );
+    if counts.lost + counts.doubled + counts.unfinished > 0 || !counts.complaints.is_empty() {
+        bail!("the crash run found violations; seed {seed}, logs in {}", folder.display());
+    }
+    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))
+}
+
+/// What the killer holds.
+struct Killer<'a> {
+    server: Served,
+    setup: &'a Setup,
+    random: Random,
+    /// The running server was told to die by itself at some point.
+    is_named: bool,
+}
+
+fn drive(options: &Options, setup: &Setup, seed: u64) -> Result<Counts> {
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = setup.start(any_port, None)?;
+    let (agent, environment) = life::prepare(server.address, &setup.key)?;
+    let shared = Arc::new(Shared {
+        address: server.address,
+        key: setup.key.clone(),
+        agent,
+        environment,
+        is_over: AtomicBool::new(false),
+        progress: AtomicU64::new(0),
+        counts: Mutex::new(Counts::default()),
+    });
+    let lives: Vec<_> = (0..options.sessions)
+        .map(|_| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || life::live(&shared))
+        })
+        .collect();
+    let mut killer = Killer { server, setup, random: Random::new(seed), is_named: false };
+    let outcome: Result<()> = (1..=options.kills).try_for_each(|kill| {
+        killer.kill(&shared, kill < options.kills)?;
+        if kill % 50 == 0 {
+            println!("  {kill} kills");
+        }
+        Ok(())
+    });
+    shared.is_over.store(true, Ordering::SeqCst);
+    for life in lives {
+        if life.join().is_err() {
+            bail!("the thread of a session panicked");
+        }
+    }
+    killer.server.stop()?;
+    served::end_spawner(&setup.data)?;
+    outcome?;
+    let mut counts = shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::take(&mut *counts))
+}
+
+impl Killer<'_> {
+    /// Waits until load is back, then for a moment, kills the server and starts the next one. One in three of the next
+    /// servers is told to die at a named point.
+    fn kill(&mut self, shared: &Shared, may_name: bool) -> Result<()> {
+        let before = shared.progress.load(Ordering::SeqCst);
+        let deadline = Instant::now() + RESUME_MAX;
+        let mut has_ended = false;
+        while !has_ended && shared.progress.load(Ordering::SeqCst) == before {
+            if Instant::now() >= deadline {
+                bail!("no request was acknowledged within {RESUME_MAX:?} of a restart");
+            }
+            has_ended = self.server.ends_within(Duration::from_millis(1))?;
+        }
+        let patience =
+            if self.is_named { NAMED_MAX } else { Duration::from_millis(1 + self.random.below(KILL_AFTER_MS)) };
+        if !has_ended && !self.server.ends_within(patience)? {
+            self.server.kill()?;
+        }
+        let point = (may_name && self.random.below(3) == 0).then(|| self.point());
+        self.is_named = point.is_some();
+        self.server = self
+            .setup
+            .start(shared.address, point.as_deref())
+            .context("start the server again after a kill")?;
+        Ok(())
+    }
+
+    fn point(&mut self) -> String {
+        let index = usize::try_from(self.random.below(POINTS.len() as u64)).expect("a small number fits");
+        format!("{}:{}", POINTS[index], 1 + self.random.below(20))
+    }
+}

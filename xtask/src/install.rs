@@ -1,0 +1,87 @@
+//! What the tests need beyond Rust: found where it is, installed where we may, and named plainly where neither.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::postgres;
+use crate::process;
+
+/// The official Python SDK that the suite is written against.
+const PYTHON_SDK: &str = "anthropic==2.12.0";
+
+/// Something that could not be had.
+pub(crate) struct Missing(pub(crate) String);
+
+/// PostgreSQL's server programs.
+pub(crate) fn postgres() -> Result<(), Missing> {
+    if postgres::programs().is_none() {
+        packages(&["postgresql"])?;
+    }
+    let folder = postgres::programs()
+        .ok_or_else(|| Missing("PostgreSQL server programs: install the package postgresql".to_owned()))?;
+    println!("found PostgreSQL server programs in {}", folder.display());
+    Ok(())
+}
+
+/// A Python with the official SDK and pytest, in a virtual environment below the target folder.
+pub(crate) fn python() -> Result<PathBuf, Missing> {
+    let venv = process::target().join("venv");
+    let python = venv.join("bin/python");
+    let mut probe = process::command(&python);
+    probe.args(["-c", "import anthropic, pytest; print(anthropic.__version__)"]);
+    if let Ok(version) = process::read(&mut probe)
+        && PYTHON_SDK.ends_with(&format!("=={}", version.trim()))
+    {
+        println!("found Python with anthropic {} in {}", version.trim(), venv.display());
+        return Ok(python);
+    }
+    let create = || process::read(process::command("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+    if create().is_err() {
+        packages(&["python3", "python3-venv"])?;
+        create().map_err(|error| Missing(format!("a Python virtual environment: {error:#}")))?;
+    }
+    process::run(process::command(&python).args(["-m", "pip", "install", "--quiet", PYTHON_SDK, "pytest"]))
+        .map_err(|error| Missing(format!("{PYTHON_SDK} and pytest: {error:#}")))?;
+    println!("installed {PYTHON_SDK} and pytest in {}", venv.display());
+    Ok(python)
+}
+
+/// Node, and the packages of the TypeScript suite beside it.
+pub(crate) fn node() -> Result<PathBuf, Missing> {
+    if process::find("node").is_none() || process::find("npm").is_none() {
+        packages(&["nodejs", "npm"])?;
+    }
+    let node = process::find("node").ok_or_else(|| Missing("node: install the package nodejs".to_owned()))?;
+    let suite = process::root().join("tests/typescript-sdk");
+    if suite.join("node_modules/@anthropic-ai/sdk/package.json").is_file() {
+        println!("found the TypeScript SDK in {}", suite.join("node_modules").display());
+        return Ok(node);
+    }
+    let mut npm = process::command("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]).current_dir(&suite);
+    process::run(&mut npm).map_err(|error| Missing(format!("the TypeScript SDK: {error:#}")))?;
+    println!("installed the TypeScript SDK in {}", suite.join("node_modules").display());
+    Ok(node)
+}
+
+/// Installs Debian packages when we are root on such a system.
+fn packages(names: &[&str]) -> Result<(), Missing> {
+    let wanted = names.join(" ");
+    let is_root = postgres::is_root().unwrap_or(false);
+    if !is_root || process::find("apt-get").is_none() {
+        return Err(Missing(format!("{wanted}: not installed, and only root on Debian or Ubuntu can install it here")));
+    }
+    println!("installing {wanted}");
+    let apt = |arguments: &[&str]| {
+        let mut command = process::command("apt-get");
+        command.args(["-qq", "-y", "-o", "Dpkg::Use-Pty=0"]).args(arguments);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        process::run(&mut command)
+    };
+    let install: Vec<&str> = ["install", "--no-install-recommends"].iter().chain(names).copied().collect();
+    // The package lists may be fresh; they are fetched only when the first attempt does not know a package.
+    apt(&install)
+        .or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
+        .map_err(|error| Missing(format!("{wanted}: {error:#}")))
+}
