@@ -21,6 +21,7 @@ use api::sessions::SessionUpdate;
 use api::time::Timestamp;
 use api::tools;
 use store::Append;
+use store::Claim;
 use store::Fence;
 use store::Lease;
 use store::NewSession;
@@ -238,7 +239,12 @@ impl Harness {
         if matches!(session.status.as_str(), "running" | "rescheduling") || session.runnable {
             return Err(running(attempt, session));
         }
-        let lease = parts.store.claim(session.key, &self.0.claim()).await;
+        // Under a name of its own, so that a message that arrives now does not start a driver on this lease.
+        let claim = Claim {
+            node: format!("{}/{attempt}", parts.node),
+            ..self.0.claim()
+        };
+        let lease = parts.store.claim(session.key, &claim).await;
         let lease = lease.map_err(|source| error::wire(attempt, &session.id, &source))?;
         let Some(Lease { node: _, epoch }) = lease else {
             return Err(running(attempt, session));

@@ -10,9 +10,11 @@ mod driver;
 mod journal;
 mod sweep;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::PoisonError;
 
+use futures_util::FutureExt;
 use store::Lease;
 use tokio::sync::Notify;
 
@@ -22,81 +24,59 @@ use crate::limits;
 pub(crate) use sweep::sweep;
 
 /// Place of a driver in the table of running sessions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seat {
     /// New entries of clients are in the log.
     news: Arc<Notify>,
-    /// Lease of the driver that sits here, for renewal.
+    /// The newest lease that this node has of the session.
     epoch: i64,
-    /// Somebody woke this seat since its driver last looked.
-    is_woken: bool,
 }
 
 /// Tells the session's driver that there is something new, and starts one when there is none.
 ///
 /// `lease` is who holds the session now; when it is another node, that node's sweep finds the news.
 pub(crate) fn wake(inner: &Arc<Inner>, key: i64, lease: Option<Lease>) {
-    let Some(lease) = lease else { return };
-    if lease.node != inner.parts.node {
+    let Some(Lease { node, epoch }) = lease else {
+        return;
+    };
+    if node != inner.parts.node {
         return;
     }
     let mut drivers = inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(seat) = drivers.get_mut(&key) {
-        seat.is_woken = true;
+        // A newer lease than the driver's means that it has let go already; it sees this when it leaves.
+        seat.epoch = seat.epoch.max(epoch);
         seat.news.notify_one();
         return;
     }
-    let seat = Seat {
-        news: Arc::default(),
-        epoch: lease.epoch,
-        is_woken: false,
-    };
-    let news = Arc::clone(&seat.news);
-    drivers.insert(key, seat);
+    let news = Arc::new(Notify::new());
+    drivers.insert(
+        key,
+        Seat {
+            news: Arc::clone(&news),
+            epoch,
+        },
+    );
     drop(drivers);
     let held = Arc::clone(inner);
-    drop(
-        inner
-            .tasks
-            .spawn("drive session", sit(held, key, lease.epoch, news)),
-    );
+    drop(inner.tasks.spawn("drive session", sit(held, key, epoch, news)));
 }
 
-/// Drives until the session is at rest and nobody woke the seat meanwhile.
-async fn sit(inner: Arc<Inner>, key: i64, epoch: i64, news: Arc<Notify>) {
-    let mut epoch = Some(epoch);
+/// Drives until the session is at rest and this node has no newer lease of it.
+async fn sit(inner: Arc<Inner>, key: i64, mut epoch: i64, news: Arc<Notify>) {
     let mut panics = 0;
     loop {
-        let lease = match epoch.take() {
-            Some(epoch) => Ok(Some(epoch)),
-            None => inner
-                .parts
-                .store
-                .claim(key, &inner.claim())
-                .await
-                .map(|lease| lease.map(|lease| lease.epoch)),
-        };
-        let is_rested = match lease {
-            Ok(Some(epoch)) => {
-                take_seat(&inner, key, epoch);
-                let must_park = panics >= limits::PANICS_MAX;
-                let future = driver::drive(Arc::clone(&inner), key, epoch, Arc::clone(&news), must_park);
-                let driven =
-                    futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(future)).await;
-                panics = if driven.is_err() { panics + 1 } else { 0 };
-                ended(key, driven)
-            }
-            Ok(None) => true,
-            Err(error) => {
-                tracing::warn!(error = %error, "claim session {key} failed; trying again");
-                false
-            }
-        };
-        if is_rested && leave_seat(&inner, key) {
-            return;
-        }
-        if !is_rested {
+        let must_park = panics >= limits::PANICS_MAX;
+        let drive = driver::drive(Arc::clone(&inner), key, epoch, Arc::clone(&news), must_park);
+        let driven = AssertUnwindSafe(drive).catch_unwind().await;
+        panics = if driven.is_err() { panics + 1 } else { 0 };
+        if !ended(key, driven) {
             tokio::time::sleep(limits::DRIVER_PAUSE).await;
+            continue;
+        }
+        match leave_seat(&inner, key, epoch) {
+            Some(newer) => epoch = newer,
+            None => return,
         }
     }
 }
@@ -121,19 +101,15 @@ fn ended(key: i64, driven: std::thread::Result<Result<(), store::Error>>) -> boo
     }
 }
 
-fn take_seat(inner: &Inner, key: i64, epoch: i64) {
+/// Gives the seat up, unless this node took the session again after the driver had let go of it: then the new lease.
+fn leave_seat(inner: &Inner, key: i64, epoch: i64) -> Option<i64> {
     let mut drivers = inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
-    let seat = drivers.entry(key).or_default();
-    seat.epoch = epoch;
-    seat.is_woken = false;
-}
-
-/// Gives the seat up, unless somebody woke it after the driver had let go of the lease.
-fn leave_seat(inner: &Inner, key: i64) -> bool {
-    let mut drivers = inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_woken = drivers.get(&key).is_some_and(|seat| seat.is_woken);
-    if !is_woken {
+    let newer = drivers
+        .get(&key)
+        .map(|seat| seat.epoch)
+        .filter(|newest| *newest > epoch);
+    if newer.is_none() {
         drivers.remove(&key);
     }
-    !is_woken
+    newer
 }

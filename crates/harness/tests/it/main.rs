@@ -2,4 +2,6 @@
 //! store with a scripted model server and a recording sandbox.
 
 mod brain;
+mod stage;
+mod turns;
 mod world;

@@ -1,0 +1,334 @@
+//! A whole harness on a stage: a real store in memory, a real model client against a model server under the test's
+//! control, and hands that record what they are told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use api::body::Metadata;
+use api::emitted::text_block;
+use api::entry::Entry;
+use api::ids::EnvironmentId;
+use api::ids::EventId;
+use api::ids::Ids;
+use api::ids::SessionId;
+use api::ids::WorkspaceId;
+use api::sessions::SessionAgent;
+use api::time::Clock;
+use async_trait::async_trait;
+use harness::CreateSession;
+use harness::Harness;
+use harness::Parts;
+use harness::brain::Policy;
+use model::Models;
+use sandbox::Backend;
+use sandbox::Call;
+use sandbox::Outcome;
+use sandbox::Recall;
+use sandbox::Report;
+use sandbox::Root;
+use sandbox::Sandbox;
+use sandbox::Spec;
+use serde_json::Value;
+use serde_json::json;
+use store::EnvironmentRecord;
+use store::Follower;
+use store::SessionRecord;
+use store::Signal;
+use store::Store;
+use store::Target;
+use testkit::model_server::ModelServer;
+use tokio::sync::watch;
+
+pub(crate) struct Stage {
+    pub(crate) harness: Harness,
+    pub(crate) store: Store,
+    pub(crate) model: ModelServer,
+    pub(crate) hands: Arc<Hands>,
+    pub(crate) workspace: WorkspaceId,
+    ids: Ids,
+    node: String,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let store = Store::open(&Target::SqliteMemory, Clock::system()).await.unwrap();
+        let model = ModelServer::start().await;
+        let hands = Arc::new(Hands::default());
+        let ids = Ids::new(Clock::system());
+        let harness = harness(&store, &model, &hands, &ids, "one");
+        let workspace = ids.make();
+        Self {
+            harness,
+            store,
+            model,
+            hands,
+            workspace,
+            ids,
+            node: "one".to_owned(),
+        }
+    }
+
+    /// The server process dies and another one starts on the same store and sandboxes.
+    pub(crate) async fn restart(&mut self) {
+        self.harness.shutdown().await;
+        self.store.release_node(&self.node).await.unwrap();
+        self.node.push('+');
+        self.harness = harness(&self.store, &self.model, &self.hands, &self.ids, &self.node);
+        self.harness.start();
+    }
+
+    pub(crate) async fn session(&self) -> SessionRecord {
+        let agent: SessionAgent = serde_json::from_value(json!({
+            "type": "agent", "id": self.ids.make::<api::ids::kind::Agent>(), "version": 1, "name": "tester", "description": null,
+            "model": {"id": "m", "effort": {"type": "high"}, "inference_geo": null, "speed": "standard"},
+            "system": null, "mcp_servers": [], "skills": [], "multiagent": null,
+            "tools": [{
+                "type": "agent_toolset_20260401", "configs": [],
+                "default_config": {"enabled": true, "permission_policy": {"type": "always_allow"}},
+            }],
+            "execution_identity": {"type": "service_account"},
+        }))
+        .unwrap();
+        let new = CreateSession {
+            workspace: self.workspace.clone(),
+            agent,
+            environment_id: self.environment().await,
+            title: None,
+            metadata: Metadata::new(),
+            initial_events: Vec::new(),
+        };
+        self.harness.create_session(new).await.unwrap()
+    }
+
+    async fn environment(&self) -> EnvironmentId {
+        let now = Clock::system().now();
+        let environment = EnvironmentRecord {
+            id: self.ids.make(),
+            workspace: self.workspace.clone(),
+            name: "here".to_owned(),
+            created_at: now,
+            updated_at: now,
+            archived_at: None,
+            body: "{}".to_owned(),
+        };
+        self.store.insert_environment(&environment).await.unwrap();
+        environment.id
+    }
+
+    pub(crate) async fn send(&self, session: &SessionRecord, events: Value) -> Vec<Value> {
+        let body = json!({"events": events}).to_string();
+        let events = api::events::parse_send(body.as_bytes()).unwrap();
+        let session = self.row(session).await;
+        let answers = self.harness.send(&session, events).await.unwrap();
+        answers
+            .iter()
+            .map(|answer| serde_json::from_str(answer).unwrap())
+            .collect()
+    }
+
+    pub(crate) async fn say(&self, session: &SessionRecord, text: &str) {
+        self.send(
+            session,
+            json!([{"type": "user.message", "content": [{"type": "text", "text": text}]}]),
+        )
+        .await;
+    }
+
+    pub(crate) async fn row(&self, session: &SessionRecord) -> SessionRecord {
+        self.store.session_by_key(session.key).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn log(&self, session: &SessionRecord) -> Vec<Arc<Entry>> {
+        self.store.entries(session.key, 0, 1_000).await.unwrap()
+    }
+
+    pub(crate) async fn kinds(&self, session: &SessionRecord) -> Vec<String> {
+        self.log(session)
+            .await
+            .iter()
+            .map(|entry| entry.kind.to_string())
+            .collect()
+    }
+
+    pub(crate) async fn events(&self, session: &SessionRecord, kind: &str) -> Vec<Value> {
+        let log = self.log(session).await;
+        let events = log
+            .iter()
+            .filter(|entry| &*entry.kind == kind)
+            .filter_map(|entry| entry.render());
+        events
+            .map(|event| serde_json::from_str(&event).unwrap())
+            .collect()
+    }
+
+    /// Waits for an entry of this kind; what was there before counts too.
+    pub(crate) async fn until(&self, session: &SessionRecord, kind: &str, count: usize) {
+        let mut follower: Follower = self.store.follow(session.key);
+        let waiting = async {
+            while self
+                .kinds(session)
+                .await
+                .iter()
+                .filter(|seen| *seen == kind)
+                .count()
+                < count
+            {
+                if matches!(follower.next().await, Signal::Closed) {
+                    panic!("the store was closed");
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await;
+        if in_time.is_err() {
+            panic!(
+                "no {count} of {kind} came; the log is {:?}",
+                self.kinds(session).await
+            );
+        }
+    }
+}
+
+fn harness(store: &Store, model: &ModelServer, hands: &Arc<Hands>, ids: &Ids, node: &str) -> Harness {
+    let config = json!({
+        "providers": {"test": {"kind": "messages", "base_url": model.url(), "api_key": "k"}},
+        "routes": [{"pattern": "*", "provider": "test"}],
+        "prices": {},
+    });
+    Harness::new(Parts {
+        store: store.clone(),
+        models: Arc::new(Models::new(serde_json::from_value(config).unwrap()).unwrap()),
+        hands: Arc::clone(hands) as Arc<dyn Backend>,
+        clock: Clock::system(),
+        ids: ids.clone(),
+        node: node.to_owned(),
+        policy: Policy {
+            retries_max: 2,
+            backoff_base_ms: 1,
+            backoff_max_ms: 1,
+            ..Policy::default()
+        },
+        limits: sandbox::Limits::default(),
+        root: Root::Host,
+        crash: None,
+    })
+}
+
+/// Sandboxes whose calls end when the test says so, and that outlive the server.
+#[derive(Clone, Default)]
+pub(crate) struct Hands {
+    calls: Arc<Mutex<BTreeMap<EventId, Running>>>,
+    /// Commands in the order in which they were started.
+    started: watch::Sender<Vec<String>>,
+}
+
+type Result = Option<(String, bool)>;
+
+struct Running {
+    command: String,
+    result: watch::Sender<Result>,
+}
+
+impl Hands {
+    /// Commands that were started, oldest first.
+    pub(crate) fn started(&self) -> Vec<String> {
+        self.started.borrow().clone()
+    }
+
+    pub(crate) async fn until_started(&self, count: usize) {
+        let mut started = self.started.subscribe();
+        started.wait_for(|started| started.len() >= count).await.unwrap();
+    }
+
+    pub(crate) fn finish(&self, command: &str, text: &str) {
+        let calls = self.calls.lock().unwrap();
+        let call = calls.values().find(|call| call.command == command).unwrap();
+        call.result.send_replace(Some((text.to_owned(), false)));
+    }
+
+    fn result_of(&self, id: &EventId) -> Option<watch::Receiver<Result>> {
+        self.calls
+            .lock()
+            .unwrap()
+            .get(id)
+            .map(|call| call.result.subscribe())
+    }
+}
+
+async fn outcome(mut result: watch::Receiver<Result>) -> Outcome {
+    let (text, is_error) = result.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+    Outcome {
+        content: vec![text_block(&text)],
+        is_error,
+    }
+}
+
+#[async_trait]
+impl Backend for Hands {
+    async fn provision(&self, _spec: &Spec) -> std::result::Result<Arc<dyn Sandbox>, sandbox::Error> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    async fn adopt(
+        &self,
+        _session: &SessionId,
+    ) -> std::result::Result<Option<Arc<dyn Sandbox>>, sandbox::Error> {
+        Ok(Some(Arc::new(self.clone())))
+    }
+
+    async fn destroy(
+        &self,
+        _session: &SessionId,
+        _keep_files: bool,
+    ) -> std::result::Result<(), sandbox::Error> {
+        Ok(())
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            mode: None,
+            primitives: Vec::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Sandbox for Hands {
+    async fn execute(&self, call: &Call) -> std::result::Result<Outcome, sandbox::Error> {
+        let input: Value = serde_json::from_str(call.input.get()).unwrap();
+        let command = input["command"].as_str().unwrap().to_owned();
+        let result = {
+            let mut calls = self.calls.lock().unwrap();
+            assert!(!calls.contains_key(&call.id), "{command} was started twice");
+            let (sender, receiver) = watch::channel(None);
+            calls.insert(
+                call.id.clone(),
+                Running {
+                    command: command.clone(),
+                    result: sender,
+                },
+            );
+            receiver
+        };
+        self.started.send_modify(|started| started.push(command));
+        Ok(outcome(result).await)
+    }
+
+    async fn recall(&self, id: &EventId) -> std::result::Result<Recall, sandbox::Error> {
+        match self.result_of(id) {
+            Some(result) => Ok(Recall::Finished(outcome(result).await)),
+            None => Ok(Recall::Unknown),
+        }
+    }
+
+    async fn acknowledge(&self, _ids: &[EventId]) -> std::result::Result<(), sandbox::Error> {
+        Ok(())
+    }
+
+    async fn cancel(&self, id: &EventId) -> std::result::Result<(), sandbox::Error> {
+        if let Some(call) = self.calls.lock().unwrap().get(id) {
+            call.result.send_replace(Some(("stopped".to_owned(), true)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! Whole turns: store, loop and model client together.
+
+use serde_json::Value;
+use serde_json::json;
+use store::Signal;
+use testkit::model_server_reply::Gate;
+use testkit::model_server_reply::Reply;
+
+use crate::stage::Stage;
+
+fn bash(id: &str, command: &str) -> Reply {
+    Reply::message()
+        .tool_use(id, "bash", &json!({"command": command}))
+        .stop("tool_use")
+}
+
+fn text_of(event: &Value) -> &str {
+    event["content"][0]["text"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_text_turn_ends_idle_with_its_lease_given_back() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.model.push(Reply::saying("hello there"));
+    stage.say(&session, "hi").await;
+    stage.until(&session, "session.status_idle", 1).await;
+    let row = stage.row(&session).await;
+    assert_eq!(
+        (row.status.as_str(), row.holder, row.runnable),
+        ("idle", None, false)
+    );
+    let progress: Value = serde_json::from_str(&row.progress).unwrap();
+    assert!(
+        progress["usage"]["output_tokens"].as_u64().unwrap() > 0,
+        "{progress}"
+    );
+    assert_eq!(
+        text_of(&stage.events(&session, "agent.message").await[0]),
+        "hello there"
+    );
+    let message = &stage
+        .store
+        .events(session.key, &store::EventQuery::default())
+        .await
+        .unwrap()[0]
+        .1;
+    assert!(message.processed_at.is_some(), "the message was picked up");
+}
+
+#[tokio::test]
+async fn calls_of_one_reply_run_side_by_side_and_their_results_go_back_to_the_model() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    let two = Reply::message()
+        .tool_use("toolu_a", "bash", &json!({"command": "a"}))
+        .tool_use("toolu_b", "bash", &json!({"command": "b"}))
+        .stop("tool_use");
+    stage.model.push(two);
+    stage.model.push(Reply::saying("both done"));
+    stage.say(&session, "go").await;
+    stage.hands.until_started(2).await;
+    stage.hands.finish("b", "B");
+    stage.hands.finish("a", "A");
+    stage.until(&session, "session.status_idle", 1).await;
+    let second = stage.model.request(1).await.json();
+    let results = second["messages"][2]["content"].as_array().unwrap();
+    let mut told: Vec<(&str, &str)> = results
+        .iter()
+        .map(|result| {
+            (
+                result["tool_use_id"].as_str().unwrap(),
+                result["content"][0]["text"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, [("toolu_a", "A"), ("toolu_b", "B")]);
+}
+
+#[tokio::test]
+async fn messages_sent_while_running_wait_and_are_answered_in_order() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    let gate = Gate::new();
+    stage
+        .model
+        .push(Reply::message().gate(&gate).text("first").stop("end_turn"));
+    stage.model.push(Reply::saying("second"));
+    stage.say(&session, "one").await;
+    stage.model.request(0).await;
+    stage.say(&session, "two").await;
+    stage.say(&session, "three").await;
+    let waiting = stage.events(&session, "user.message").await;
+    assert_eq!(waiting[1]["processed_at"], Value::Null);
+    gate.open();
+    stage.until(&session, "session.status_idle", 1).await;
+    let second = stage.model.request(1).await.json();
+    let said: Vec<&str> = second["messages"][2]["content"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|block| block["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(said, ["two", "three"]);
+    let waiting = stage.events(&session, "user.message").await;
+    assert!(
+        waiting.iter().all(|message| message["processed_at"].is_string()),
+        "{waiting:?}"
+    );
+    assert_eq!(stage.events(&session, "session.status_idle").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_interrupt_stops_the_model_and_a_message_behind_it_starts_the_next_turn() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.model.push(Reply::message().text("never ").stall());
+    stage.model.push(Reply::saying("yes?"));
+    stage.say(&session, "talk").await;
+    stage.model.request(0).await;
+    let next = json!([
+        {"type": "user.interrupt"},
+        {"type": "user.message", "content": [{"type": "text", "text": "stop"}]},
+    ]);
+    stage.send(&session, next).await;
+    stage.until(&session, "session.status_idle", 2).await;
+    let idle = &stage.events(&session, "session.status_idle").await[0];
+    assert_eq!(idle["stop_reason"], json!({"type": "end_turn"}));
+    let messages = stage.events(&session, "agent.message").await;
+    assert_eq!(messages.iter().map(text_of).collect::<Vec<_>>(), ["yes?"]);
+    assert_eq!(stage.events(&session, "span.model_request_end").await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_interrupt_stops_running_calls() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.model.push(bash("toolu_a", "sleep"));
+    stage.say(&session, "sleep").await;
+    stage.hands.until_started(1).await;
+    stage.send(&session, json!([{"type": "user.interrupt"}])).await;
+    stage.until(&session, "session.status_idle", 1).await;
+    let result = &stage.events(&session, "agent.tool_result").await[0];
+    assert_eq!((text_of(result), &result["is_error"]), ("stopped", &json!(true)));
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_shown_and_asked_again() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    stage
+        .model
+        .push(Reply::error(529, "overloaded_error", "Overloaded"));
+    stage.model.push(Reply::message().text("half").break_off());
+    stage.model.push(Reply::saying("at last"));
+    stage.say(&session, "go").await;
+    stage.until(&session, "session.status_idle", 1).await;
+    let errors = stage.events(&session, "session.error").await;
+    let told: Vec<(&str, &str)> = errors
+        .iter()
+        .map(|event| &event["error"])
+        .map(|error| {
+            (
+                error["type"].as_str().unwrap(),
+                error["retry_status"]["type"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("model_overloaded_error", "retrying"),
+            ("model_request_failed_error", "retrying")
+        ]
+    );
+    assert_eq!(
+        stage.events(&session, "session.status_rescheduled").await.len(),
+        2
+    );
+    let messages = stage.events(&session, "agent.message").await;
+    assert_eq!(messages.iter().map(text_of).collect::<Vec<_>>(), ["at last"]);
+}
+
+#[tokio::test]
+async fn a_final_failure_idles_the_session_and_the_next_message_is_answered() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    stage
+        .model
+        .push(Reply::error(401, "authentication_error", "invalid x-api-key"));
+    stage.model.push(Reply::saying("better"));
+    stage.say(&session, "go").await;
+    stage.until(&session, "session.status_idle", 1).await;
+    let idle = &stage.events(&session, "session.status_idle").await[0];
+    assert_eq!(idle["stop_reason"], json!({"type": "retries_exhausted"}));
+    stage.say(&session, "again").await;
+    stage.until(&session, "session.status_idle", 2).await;
+    assert_eq!(stage.events(&session, "agent.message").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_restart_takes_up_a_call_that_ran_on_without_the_server_and_does_not_run_it_again() {
+    let mut stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.model.push(bash("toolu_a", "slow"));
+    stage.model.push(Reply::saying("done"));
+    stage.say(&session, "go").await;
+    stage.hands.until_started(1).await;
+    stage.restart().await;
+    stage.hands.finish("slow", "finished meanwhile");
+    stage.until(&session, "session.status_idle", 1).await;
+    assert_eq!(stage.hands.started(), ["slow"]);
+    let result = &stage.events(&session, "agent.tool_result").await[0];
+    assert_eq!(
+        (text_of(result), &result["is_error"]),
+        ("finished meanwhile", &json!(false))
+    );
+}
+
+#[tokio::test]
+async fn a_restart_closes_the_request_under_way_and_asks_again() {
+    let mut stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.model.push(Reply::message().text("lost").stall());
+    stage.model.push(Reply::saying("found"));
+    stage.say(&session, "go").await;
+    stage.model.request(0).await;
+    stage.restart().await;
+    stage.until(&session, "session.status_idle", 1).await;
+    let ends = stage.events(&session, "span.model_request_end").await;
+    assert_eq!(
+        ends.iter().map(|end| end["is_error"].clone()).collect::<Vec<_>>(),
+        [json!(true), json!(false)]
+    );
+    let (first, second) = (stage.model.request(0).await, stage.model.request(1).await);
+    assert_eq!(first.body, second.body, "the context is a function of the log");
+}
+
+#[tokio::test]
+async fn previews_carry_the_id_of_the_message_that_follows() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.model.push(
+        Reply::message()
+            .thinking("hm", "sig")
+            .text("one two")
+            .stop("end_turn"),
+    );
+    let mut follower = stage.store.follow(session.key);
+    stage.say(&session, "go").await;
+    let (mut shown, mut previewed) = (String::new(), Vec::new());
+    let last = loop {
+        match follower.next().await {
+            Signal::Preview(preview) => {
+                let json: Value = serde_json::from_str(&preview.json).unwrap();
+                if preview.starts {
+                    previewed.push(json["event"]["id"].clone());
+                } else {
+                    assert_eq!(json["delta"]["index"], json!(0));
+                    shown.push_str(json["delta"]["content"]["text"].as_str().unwrap());
+                }
+            }
+            Signal::Entries(entries) => {
+                if let Some(message) = entries.iter().find(|entry| &*entry.kind == "agent.message") {
+                    break message.clone();
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(shown, "one two");
+    let thinking = stage.events(&session, "agent.thinking").await[0]["id"].clone();
+    assert_eq!(previewed, [thinking, json!(last.id)]);
+}
+
+#[tokio::test]
+async fn a_running_session_can_be_neither_archived_nor_deleted() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.model.push(Reply::message().stall());
+    stage.say(&session, "go").await;
+    stage.model.request(0).await;
+    let row = stage.row(&session).await;
+    assert_eq!(stage.harness.archive_session(&row).await.unwrap_err().status, 400);
+    assert_eq!(stage.harness.delete_session(&row).await.unwrap_err().status, 400);
+    stage.send(&session, json!([{"type": "user.interrupt"}])).await;
+    stage.until(&session, "session.status_idle", 1).await;
+    let archived = stage
+        .harness
+        .archive_session(&stage.row(&session).await)
+        .await
+        .unwrap();
+    assert_eq!(archived.status, "terminated");
+    let kinds = stage.kinds(&session).await;
+    assert_eq!(
+        kinds[kinds.len() - 2..],
+        ["session.thread_status_terminated", "session.status_terminated"]
+    );
+    let events = api::events::parse_send(br#"{"events":[{"type":"user.interrupt"}]}"#).unwrap();
+    let error = stage.harness.send(&archived, events).await.unwrap_err();
+    assert_eq!((error.status, error.retry), (409, Some(false)));
+}
