@@ -3,3 +3,4 @@
 pub mod model_server;
 mod model_server_connection;
 pub mod model_server_reply;
+pub mod postgres;

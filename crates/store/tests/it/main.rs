@@ -1,0 +1,77 @@
+//! The store through its public boundary: one list of scenarios, run on every database.
+
+mod crash;
+mod disk;
+mod fixture;
+mod follow;
+mod leases;
+mod log;
+mod pages;
+mod postgres;
+mod records;
+mod sqlite;
+
+/// Makes a test of every scenario for every database. A function cannot make tests.
+macro_rules! scenarios {
+    ($($file:ident: $($scenario:ident),+;)+) => {
+        scenarios!(@on sqlite_file SqliteFile $($($file::$scenario,)+)+);
+        scenarios!(@on sqlite_memory SqliteMemory $($($file::$scenario,)+)+);
+        scenarios!(@on on_postgres Postgres $($($file::$scenario,)+)+);
+    };
+    (@on $name:ident $engine:ident $($file:ident::$scenario:ident,)+) => {
+        mod $name {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $scenario() {
+                if let Some(world) = crate::fixture::World::new(crate::fixture::Engine::$engine).await {
+                    crate::$file::$scenario(world).await;
+                }
+            })+
+        }
+    };
+}
+
+scenarios! {
+    records:
+        an_agent_keeps_all_its_versions,
+        a_stale_version_of_an_agent_is_refused,
+        an_archived_agent_is_listed_only_when_asked_for,
+        agents_are_paged_in_both_directions,
+        objects_of_another_workspace_are_not_found,
+        an_environment_changed_by_somebody_else_is_not_overwritten,
+        an_environment_in_use_is_not_deleted,
+        a_key_is_found_by_its_hash_until_and_after_it_is_revoked,
+        a_session_is_read_as_it_was_made,
+        a_session_needs_its_environment,
+        sessions_are_filtered_and_paged_back,
+        a_running_or_held_session_is_not_deleted,
+        a_deleted_session_is_gone_with_its_log;
+    log:
+        appended_entries_are_read_byte_for_byte,
+        an_append_changes_the_row_in_the_same_commit,
+        numbers_have_no_gap_under_32_writers,
+        an_entry_of_a_known_id_is_refused_and_others_are_not_harmed,
+        a_client_cannot_append_to_an_ended_session,
+        an_append_to_an_unknown_session_is_not_found,
+        processing_an_event_sets_its_time_once,
+        an_append_of_too_many_entries_is_refused;
+    pages:
+        events_are_listed_in_the_order_of_processing,
+        events_are_filtered,
+        no_event_is_missed_or_repeated_while_events_move;
+    leases:
+        a_second_worker_cannot_append_after_losing_its_lease,
+        only_one_of_many_claims_wins,
+        a_client_takes_a_free_lease_with_its_event,
+        a_client_learns_who_holds_the_lease,
+        a_lease_is_not_released_when_an_event_came_in_between,
+        no_wake_up_is_lost_when_release_and_event_race,
+        a_client_that_releases_ends_the_lease_of_the_holder,
+        renewing_reports_the_leases_that_are_lost,
+        work_is_claimable_when_nobody_holds_it,
+        a_node_gives_all_its_leases_back;
+    follow:
+        a_follower_that_subscribes_then_reads_has_no_gap_and_no_duplicate,
+        previews_come_in_order_with_entries_and_are_not_stored,
+        a_slow_follower_is_told_to_read_again,
+        followers_learn_of_deletion_and_closing;
+}

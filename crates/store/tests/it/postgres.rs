@@ -1,0 +1,1 @@
+//! What only PostgreSQL has: its connections break and come back, and other nodes write.
