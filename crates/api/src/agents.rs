@@ -23,6 +23,7 @@ use crate::mcp::McpServer;
 use crate::model_config::ModelConfig;
 use crate::model_config::ModelParams;
 use crate::patch::Patch;
+use crate::render::json;
 use crate::skills;
 use crate::skills::Skill;
 use crate::time::Timestamp;
@@ -335,7 +336,7 @@ impl Agent {
 
     /// The agent as stored and answered.
     pub fn render(&self) -> String {
-        serde_json::to_string(self).expect("plain data always becomes JSON")
+        json(self)
     }
 }
 

@@ -87,6 +87,7 @@ impl<'a> Path<'a> {
     };
 
     /// The field `name` of the object here.
+    #[must_use]
     pub fn key(&'a self, name: &'a str) -> Path<'a> {
         Path {
             parent: Some(self),
@@ -95,6 +96,7 @@ impl<'a> Path<'a> {
     }
 
     /// The item at `index` of the array here.
+    #[must_use]
     pub fn index(&'a self, index: usize) -> Path<'a> {
         Path {
             parent: Some(self),
@@ -180,7 +182,7 @@ impl<'a> Object<'a> {
     }
 
     /// Every field with its name.
-    pub fn each<'s>(&'s self) -> impl Iterator<Item = (&'s str, Field<'s>)> {
+    pub fn each(&self) -> impl Iterator<Item = (&str, Field<'_>)> {
         self.fields.iter().map(|(name, value)| {
             (
                 name.as_str(),
@@ -348,7 +350,7 @@ impl<'a> Field<'a> {
 
 impl<'a> List<'a> {
     /// Every item in order.
-    pub fn each<'s>(&'s self) -> impl Iterator<Item = Field<'s>> {
+    pub fn each(&self) -> impl Iterator<Item = Field<'_>> {
         self.items.iter().enumerate().map(|(index, value)| Field {
             value,
             path: self.path.index(index),

@@ -1,22 +1,17 @@
 //! Environments: where the tools of a session run. Not versioned; a change holds for sandboxes made afterwards.
 
+mod parse;
+
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::body;
-use crate::body::Field;
 use crate::body::Metadata;
 use crate::body::MetadataPatch;
-use crate::body::Object;
 use crate::errors::Error;
 use crate::ids::EnvironmentId;
-use crate::limits::DESCRIPTION_CHARS_MAX;
-use crate::limits::DOMAIN_CHARS_MAX;
-use crate::limits::HOSTS_MAX;
-use crate::limits::NAME_CHARS_MAX;
-use crate::limits::PACKAGE_CHARS_MAX;
-use crate::limits::PACKAGES_MAX;
 use crate::patch::Patch;
+use crate::render::json;
 use crate::time::Timestamp;
 use crate::unbuilt;
 
@@ -165,72 +160,6 @@ pub type PackagesParams = [Option<Vec<String>>; 6];
 /// Names of the package managers, in the order in which they install.
 pub const PACKAGE_MANAGERS: [&str; 6] = ["apt", "cargo", "gem", "go", "npm", "pip"];
 
-const FIELDS: [&str; 5] = ["name", "description", "config", "metadata", "scope"];
-
-impl EnvironmentCreate {
-    /// Reads the body of a request.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let fields = body::object(bytes)?;
-        let object = Object::root(&fields);
-        object.only(&FIELDS)?;
-        let description = object.optional("description");
-        let create = Self {
-            name: object
-                .required("name")?
-                .text_within(1, NAME_CHARS_MAX)?
-                .to_owned(),
-            description: description
-                .map(|text| text.text_within(0, DESCRIPTION_CHARS_MAX).map(str::to_owned))
-                .transpose()?,
-            config: match object.optional("config") {
-                Some(config) => ConfigParams::parse(&config)?,
-                None => ConfigParams::Cloud {
-                    networking: None,
-                    packages: PackagesParams::default(),
-                },
-            },
-            metadata: object
-                .optional("metadata")
-                .map(|field| field.metadata())
-                .transpose()?
-                .unwrap_or_default(),
-        };
-        check_scope(&object)?;
-        create.config.clone().resolve()?;
-        unbuilt::refuse_config(&create.config)?;
-        Ok(create)
-    }
-}
-
-impl EnvironmentUpdate {
-    /// Reads the body of a request.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let fields = body::object(bytes)?;
-        let object = Object::root(&fields);
-        object.only(&FIELDS)?;
-        let update = Self {
-            name: object
-                .optional("name")
-                .map(|name| name.text_within(1, NAME_CHARS_MAX).map(str::to_owned))
-                .transpose()?,
-            description: object
-                .patch("description")
-                .try_map(|text| text.text_within(0, DESCRIPTION_CHARS_MAX).map(str::to_owned))?,
-            config: object
-                .optional("config")
-                .map(|config| ConfigParams::parse(&config))
-                .transpose()?,
-            metadata: object
-                .optional("metadata")
-                .map(|field| field.metadata_patch(true))
-                .transpose()?
-                .unwrap_or_default(),
-        };
-        check_scope(&object)?;
-        Ok(update)
-    }
-}
-
 impl Environment {
     /// A new environment.
     pub fn create(create: EnvironmentCreate, id: EnvironmentId, now: Timestamp) -> Result<Self, Error> {
@@ -305,7 +234,7 @@ impl Environment {
 
     /// The environment as stored and answered.
     pub fn render(&self) -> String {
-        serde_json::to_string(self).expect("plain data always becomes JSON")
+        json(self)
     }
 
     /// The answer to a delete.
@@ -330,26 +259,6 @@ impl Packages {
 }
 
 impl ConfigParams {
-    fn parse(field: &Field<'_>) -> Result<Self, Error> {
-        let object = field.object()?;
-        if object.tag(&["cloud", "self_hosted"])? == "self_hosted" {
-            object.only(&["type"])?;
-            return Ok(Self::SelfHosted);
-        }
-        object.only(&["type", "networking", "packages"])?;
-        let networking = object.optional("networking");
-        let packages = object.optional("packages");
-        Ok(Self::Cloud {
-            networking: networking
-                .map(|field| NetworkingParams::parse(&field))
-                .transpose()?,
-            packages: packages
-                .map(|field| parse_packages(&field))
-                .transpose()?
-                .unwrap_or_default(),
-        })
-    }
-
     /// The sandbox of a new environment.
     fn resolve(self) -> Result<Config, Error> {
         let empty = match self {
@@ -390,29 +299,6 @@ impl ConfigParams {
 }
 
 impl NetworkingParams {
-    fn parse(field: &Field<'_>) -> Result<Self, Error> {
-        let object = field.object()?;
-        if object.tag(&["unrestricted", "limited"])? == "unrestricted" {
-            object.only(&["type"])?;
-            return Ok(Self::Unrestricted);
-        }
-        object.only(&[
-            "type",
-            "allow_mcp_servers",
-            "allow_package_managers",
-            "allowed_hosts",
-        ])?;
-        let flag = |name| object.optional(name).map(|flag| flag.boolean()).transpose();
-        Ok(Self::Limited {
-            allow_mcp_servers: flag("allow_mcp_servers")?,
-            allow_package_managers: flag("allow_package_managers")?,
-            allowed_hosts: object
-                .optional("allowed_hosts")
-                .map(|field| parse_hosts(&field))
-                .transpose()?,
-        })
-    }
-
     fn merge(self, stored: Networking) -> Networking {
         let Self::Limited {
             allow_mcp_servers,
@@ -438,23 +324,6 @@ impl NetworkingParams {
     }
 }
 
-fn parse_packages(field: &Field<'_>) -> Result<PackagesParams, Error> {
-    let object = field.object()?;
-    let mut names = vec!["type"];
-    names.extend(PACKAGE_MANAGERS);
-    object.only(&names)?;
-    if let Some(kind) = object.optional("type") {
-        kind.choice(&["packages"])?;
-    }
-    let mut packages = PackagesParams::default();
-    for (slot, manager) in packages.iter_mut().zip(PACKAGE_MANAGERS) {
-        if let Some(list) = object.optional(manager) {
-            *slot = Some(list.texts(0, PACKAGES_MAX, PACKAGE_CHARS_MAX)?);
-        }
-    }
-    Ok(packages)
-}
-
 fn merge_packages(params: PackagesParams, stored: Packages) -> Packages {
     let Packages {
         apt,
@@ -475,22 +344,6 @@ fn merge_packages(params: PackagesParams, stored: Packages) -> Packages {
     }
 }
 
-fn parse_hosts(field: &Field<'_>) -> Result<Vec<String>, Error> {
-    let list = field.list(0, HOSTS_MAX)?;
-    let mut hosts = Vec::with_capacity(list.count());
-    for item in list.each() {
-        let host = item.text_within(1, DOMAIN_CHARS_MAX)?;
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || !name.chars().all(is_plain) || name.split('.').any(str::is_empty) {
-            let message = "Input should be a hostname or `*.` and a domain, without scheme, port or path";
-            return Err(item.error(message));
-        }
-        hosts.push(host.to_owned());
-    }
-    Ok(hosts)
-}
-
 fn check_package_access(networking: &Networking, packages: &Packages) -> Result<(), Error> {
     let is_open = match networking {
         Networking::Unrestricted => true,
@@ -505,14 +358,4 @@ fn check_package_access(networking: &Networking, packages: &Packages) -> Result<
     Err(Error::invalid(
         "config.networking.allow_package_managers: Input should be true when `packages` are specified",
     ))
-}
-
-fn check_scope(object: &Object<'_>) -> Result<(), Error> {
-    let Some(scope) = object.optional("scope") else {
-        return Ok(());
-    };
-    match scope.choice(&["organization", "account"])? {
-        "account" => Err(scope.error("Only 'organization' is supported")),
-        _ => Ok(()),
-    }
 }

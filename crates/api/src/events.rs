@@ -136,9 +136,8 @@ enum Checked {
 pub fn parse_send(bytes: &[u8]) -> Result<Vec<ClientEvent>, Error> {
     let mut fields = body::object(bytes)?;
     Object::root(&fields).only(&["events"])?;
-    let events = match fields.shift_remove("events") {
-        Some(events) => events,
-        None => return Err(Path::ROOT.key("events").error("Field required")),
+    let Some(events) = fields.shift_remove("events") else {
+        return Err(Path::ROOT.key("events").error("Field required"));
     };
     parse_list(events, Path::ROOT.key("events"), 1, EVENTS_MAX, &SENT_TYPES)
 }

@@ -20,6 +20,7 @@ pub mod models;
 pub mod page;
 pub mod patch;
 pub mod query;
+mod render;
 mod resources;
 pub mod sessions;
 pub mod skills;

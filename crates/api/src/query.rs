@@ -191,11 +191,8 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Error> {
             .get(index + 1..index + 3)
             .filter(|_| bytes[index] == b'%')
             .and_then(hex);
-        decoded.push(match (escaped, bytes[index]) {
-            (Some(byte), _) => byte,
-            (None, b'+') => b' ',
-            (None, byte) => byte,
-        });
+        let plain = if bytes[index] == b'+' { b' ' } else { bytes[index] };
+        decoded.push(escaped.unwrap_or(plain));
         index += if escaped.is_some() { 3 } else { 1 };
     }
     String::from_utf8(decoded)

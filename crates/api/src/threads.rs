@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::ids::SessionId;
 use crate::ids::ThreadId;
+use crate::render::json;
+use crate::render::seconds;
 use crate::sessions::Progress;
-use crate::sessions::json;
-use crate::sessions::seconds;
 use crate::time::Timestamp;
 use crate::usage::SessionUsage;
 
@@ -35,6 +35,7 @@ pub struct Thread<'a> {
 
 /// The `stats` of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 struct ThreadStats {
     active_seconds: f64,
     duration_seconds: f64,

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use crate::render::seconds;
 use crate::sessions::Progress;
-use crate::sessions::seconds;
 use crate::time::Timestamp;
 
 /// The `usage` of a session or thread.
