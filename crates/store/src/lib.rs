@@ -16,6 +16,7 @@ mod limits;
 mod list;
 mod log;
 mod migrate;
+mod postgres;
 mod sessions;
 mod sqlite;
 
@@ -63,7 +64,6 @@ pub enum Target {
 pub struct Store {
     backend: Arc<dyn Backend>,
     hub: Arc<Hub>,
-    clock: Clock,
 }
 
 impl std::fmt::Debug for Store {
@@ -79,14 +79,18 @@ impl Store {
         match target {
             Target::Sqlite(path) => Self::open_sqlite(Some(path.clone()), clock).await,
             Target::SqliteMemory => Self::open_sqlite(None, clock).await,
-            Target::Postgres(_) => Err(Error::Unsupported { what: "PostgreSQL is not built in".to_owned() }),
+            Target::Postgres(address) => {
+                let hub = Arc::new(Hub::new(true));
+                let backend = postgres::Postgres::open(address, clock, Arc::clone(&hub)).await?;
+                Ok(Self { backend: Arc::new(backend), hub })
+            }
         }
     }
 
     async fn open_sqlite(path: Option<PathBuf>, clock: Clock) -> Result<Self, Error> {
         let hub = Arc::new(Hub::new(false));
-        let backend = sqlite::Sqlite::open(path, clock.clone(), Arc::clone(&hub)).await?;
-        Ok(Self { backend: Arc::new(backend), hub, clock })
+        let backend = sqlite::Sqlite::open(path, clock, Arc::clone(&hub)).await?;
+        Ok(Self { backend: Arc::new(backend), hub })
     }
 
     /// Ends every stream that follows a session, so that their readers finish. Reads and writes still work.

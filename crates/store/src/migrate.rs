@@ -6,7 +6,6 @@ pub(crate) struct Migration {
     pub(crate) version: i64,
     pub(crate) name: &'static str,
     pub(crate) sqlite: &'static str,
-    #[expect(dead_code, reason = "PostgreSQL follows")]
     pub(crate) postgres: &'static str,
 }
 
@@ -17,6 +16,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     sqlite: include_str!("../../../migrations/sqlite/0001_foundation.sql"),
     postgres: include_str!("../../../migrations/postgres/0001_foundation.sql"),
 }];
+
+/// Key of the advisory lock under which a PostgreSQL schema is changed: the first letters of the program's name.
+pub(crate) const LOCK: i64 = 0x006a_6f75_726e_6579;
 
 /// The ledger; the same text for both databases.
 pub(crate) const LEDGER: &str =
