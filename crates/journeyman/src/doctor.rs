@@ -1,0 +1,95 @@
+//! `doctor`: what this host can do, what is missing, what that costs, and how to get it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use model::Models;
+use sandbox::Mode;
+
+use crate::config::Config;
+use crate::config::without_password;
+use crate::environment::Environment;
+use crate::serve;
+use crate::terminal::Output;
+use crate::terminal::Style;
+use crate::terminal::Terminal;
+
+/// Width of the column with names.
+const NAME: usize = 26;
+
+/// Prints the findings. The exit code is 1 when no sandbox can be made here or the store cannot be opened.
+pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<ExitCode> {
+    let terminal = Terminal::new(Output::Out, environment.get("NO_COLOR").is_some());
+    let sandbox = sandbox(config, terminal);
+    let store = store(config, terminal).await;
+    models(config, terminal);
+    Ok(if sandbox && store { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn sandbox(config: &Config, terminal: Terminal) -> bool {
+    let report = sandbox::report(&config.settings.server.data);
+    terminal.line(&terminal.paint(Style::Bold, "Sandbox"));
+    for primitive in &report.primitives {
+        row(terminal, primitive.present, primitive.name, &primitive.detail);
+        if !primitive.present {
+            hint(terminal, "costs", primitive.cost);
+            hint(terminal, "remedy", &primitive.remedy);
+        }
+    }
+    let told = match report.mode {
+        Some(Mode::Root) => "as root: a range of ids for each sandbox",
+        Some(Mode::SubordinateIds) => "unprivileged, with subordinate ids",
+        Some(Mode::SingleId) => "unprivileged, with a single id: everything inside is one user",
+        None => "none: no sandbox can be made on this host, so no tool can run",
+    };
+    row(terminal, report.mode.is_some(), "mode", told);
+    report.mode.is_some()
+}
+
+async fn store(config: &Config, terminal: Terminal) -> bool {
+    terminal.line("");
+    terminal.line(&terminal.paint(Style::Bold, "Store"));
+    let name = match &config.settings.database.url {
+        Some(url) => format!("PostgreSQL at {}", without_password(url)),
+        None => format!("SQLite in {}", config.settings.server.data.display()),
+    };
+    match serve::open_store(&config.settings).await {
+        Ok(_) => {
+            row(terminal, true, "opened", &name);
+            true
+        }
+        Err(error) => {
+            row(terminal, false, "opened", &format!("{name}: {error:#}"));
+            false
+        }
+    }
+}
+
+fn models(config: &Config, terminal: Terminal) {
+    terminal.line("");
+    terminal.line(&terminal.paint(Style::Bold, "Models"));
+    let models = &config.settings.models;
+    if models.providers.is_empty() {
+        row(terminal, false, "provider", "none is configured");
+        hint(terminal, "costs", "sessions cannot run; the quickstart plays a script");
+        hint(terminal, "remedy", "set JOURNEYMAN_ANTHROPIC_API_KEY or JOURNEYMAN_OPENAI_BASE_URL");
+        return;
+    }
+    match Models::new(models.clone()) {
+        Ok(_) => {
+            for route in &models.routes {
+                row(terminal, true, &route.pattern, &format!("served by {}", route.provider));
+            }
+        }
+        Err(error) => row(terminal, false, "configuration", &format!("{:#}", anyhow::Error::from(error))),
+    }
+}
+
+fn row(terminal: Terminal, is_present: bool, name: &str, detail: &str) {
+    let (style, mark) = if is_present { (Style::Green, "ok") } else { (Style::Red, "missing") };
+    terminal.line(&format!("  {} {name:<NAME$} {detail}", terminal.paint(style, &format!("{mark:<8}"))));
+}
+
+fn hint(terminal: Terminal, name: &str, text: &str) {
+    terminal.line(&format!("{:11}{}", "", terminal.paint(Style::Faint, &format!("{name}: {text}"))));
+}

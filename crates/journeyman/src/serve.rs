@@ -1,0 +1,192 @@
+//! The server: its parts put together, started, and stopped in order.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use api::ids::Ids;
+use api::time::Clock;
+use harness::CrashPoint;
+use harness::Harness;
+use model::Models;
+use sandbox::Embedded;
+use sandbox::Root;
+use store::Store;
+use store::Target;
+use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::config::Settings;
+use crate::environment::Environment;
+use crate::keys;
+use crate::node::Node;
+
+/// How long a server may take to stop; then the process ends all the same, which is always safe.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// A running server.
+pub(crate) struct Running {
+    /// `http://ADDRESS`
+    pub(crate) url: String,
+    /// A key that works, when this process knows one.
+    pub(crate) key: Option<String>,
+    /// Whether the key was made just now.
+    pub(crate) is_new_key: bool,
+    /// The store, for what a command does beside the API.
+    pub(crate) store: Store,
+    hands: Arc<Embedded>,
+    harness: Harness,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+    _node: Node,
+}
+
+/// `serve`
+pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<ExitCode> {
+    let listen = config.settings.server.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+    // From here on a signal stops the server in order.
+    let stop = stop_signal()?;
+    let running = start(&config.settings, environment, listener).await?;
+    if let (true, Some(key)) = (running.is_new_key, &running.key) {
+        eprintln!("This server's first key, shown only once:\n\n    {key}\n");
+    }
+    println!("listening on {}", running.url);
+    if config.settings.models.providers.is_empty() {
+        tracing::warn!(
+            "no model is configured: set JOURNEYMAN_ANTHROPIC_API_KEY or JOURNEYMAN_OPENAI_BASE_URL, \
+             or name a provider in journeyman.toml"
+        );
+    }
+    stop.await;
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts a server on a listener. The sandboxes' spawner starts with the first sandbox.
+pub(crate) async fn start(settings: &Settings, environment: &Environment, listener: TcpListener) -> Result<Running> {
+    let clock = Clock::system();
+    let ids = Ids::new(clock.clone());
+    let node = Node::claim(make_folder(&settings.server.data)?, &ids)?;
+    let store = open_store(settings).await?;
+    let released = store.release_node(&node.prefix).await.context("take over from the last server on this data")?;
+    if released > 0 {
+        tracing::info!(sessions = released, "going on with {released} sessions of the last server");
+    }
+    let fixed = environment.get("JOURNEYMAN_API_KEY");
+    let made = keys::ensure(&store, &clock, &ids, fixed).await?;
+    let is_new_key = made.is_some();
+    let models = Arc::new(Models::new(settings.models.clone()).context("set up the models")?);
+    let crash = environment.get("JOURNEYMAN_CRASH_AT").map(|point| {
+        CrashPoint::parse(point).with_context(|| format!("JOURNEYMAN_CRASH_AT names no known point: {point}"))
+    });
+    let hands = Arc::new(hands(settings)?);
+    let harness = Harness::new(harness::Parts {
+        store: store.clone(),
+        models: Arc::clone(&models),
+        hands: hands.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        node: node.name.clone(),
+        policy: harness::brain::Policy::default(),
+        limits: sandbox_limits(settings),
+        root: settings.sandbox.root_fs.clone().map_or(Root::Host, Root::Directory),
+        crash: crash.transpose()?,
+    });
+    harness.start();
+    let address = listener.local_addr().context("read the address that is listened on")?;
+    let shutdown = CancellationToken::new();
+    let parts = server::Parts {
+        store: store.clone(),
+        harness: harness.clone(),
+        models,
+        clock,
+        ids,
+        shutdown: shutdown.clone(),
+        limits: server_limits(settings),
+    };
+    let tasks = TaskTracker::new();
+    tasks.spawn(server::serve(listener, parts));
+    tasks.close();
+    let key = made.or_else(|| fixed.map(str::to_owned));
+    Ok(Running { url: format!("http://{address}"), key, is_new_key, store, hands, harness, shutdown, tasks, _node: node })
+}
+
+impl Running {
+    /// Stops, and ends every sandbox of the data folder with the spawner: nothing of this server is left.
+    pub(crate) async fn end(self) -> Result<()> {
+        let hands = Arc::clone(&self.hands);
+        self.stop().await;
+        hands.shut_down().await.context("end the sandboxes")
+    }
+
+    /// Stops accepting, ends streams and requests, and gives running sessions up to the next start.
+    pub(crate) async fn stop(self) {
+        let stop = async {
+            self.shutdown.cancel();
+            self.harness.shutdown().await;
+            self.tasks.wait().await;
+        };
+        if tokio::time::timeout(STOP_MAX, stop).await.is_err() {
+            tracing::warn!("not everything ended within {STOP_MAX:?}: leaving it to the next start");
+        }
+    }
+}
+
+/// Opens the configured store and brings its schema up to date.
+pub(crate) async fn open_store(settings: &Settings) -> Result<Store> {
+    let target = match &settings.database.url {
+        Some(url) => Target::Postgres(url.clone()),
+        None => Target::Sqlite(make_folder(&settings.server.data)?.join("journeyman.db")),
+    };
+    Store::open(&target, Clock::system()).await.context("open the store")
+}
+
+/// The back end for sandboxes.
+fn hands(settings: &Settings) -> Result<Embedded> {
+    let data = make_folder(&settings.server.data)?;
+    let data = data.canonicalize().with_context(|| format!("find {}", data.display()))?;
+    let defaults = sandbox::Config::new(&data).context("set up the sandboxes")?;
+    Ok(Embedded::new(sandbox::Config { alive_max: settings.sandbox.alive_max, ..defaults }))
+}
+
+/// Resolves at SIGTERM or SIGINT. The handlers are in place once this returns.
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn make_folder(path: &Path) -> Result<&Path> {
+    std::fs::create_dir_all(path).with_context(|| format!("make the data folder {}", path.display()))?;
+    Ok(path)
+}
+
+fn sandbox_limits(settings: &Settings) -> sandbox::Limits {
+    sandbox::Limits {
+        memory_bytes_max: settings.sandbox.memory_bytes_max,
+        processes_max: settings.sandbox.processes_max,
+        cpu_millis_max: settings.sandbox.cpu_millis_max,
+    }
+}
+
+fn server_limits(settings: &Settings) -> server::Limits {
+    server::Limits {
+        body_bytes_max: settings.limits.body_bytes_max,
+        streams_max: settings.limits.streams_max,
+        heartbeat: Duration::from_millis(settings.limits.heartbeat_ms),
+        ..server::Limits::default()
+    }
+}
