@@ -109,7 +109,7 @@ fn sandbox(server: &Served) -> Result<()> {
     let load = Load::new(server.address, KEY)?;
     for clients in [1, 8] {
         let measured = load.measure(Operation::FreshToolTurn, clients)?;
-        row(Operation::FreshToolTurn.name(), clients, &measured.latencies, Some(measured.per_second));
+        row(Operation::FreshToolTurn.name(), clients, &measured.latencies, None);
         row("of which: sandbox cold to first command done", clients, &measured.calls, None);
     }
     Ok(())

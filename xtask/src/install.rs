@@ -59,7 +59,7 @@ pub(crate) fn node() -> Result<PathBuf, Missing> {
         return Ok(node);
     }
     let mut npm = process::command("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]).current_dir(&suite);
+    npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&suite);
     process::run(&mut npm).map_err(|error| Missing(format!("the TypeScript SDK: {error:#}")))?;
     println!("installed the TypeScript SDK in {}", suite.join("node_modules").display());
     Ok(node)

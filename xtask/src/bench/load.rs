@@ -143,47 +143,40 @@ impl Load {
         let prepared = self.prepare(operation);
         // A client that could not prepare still lets the others go.
         start.wait();
-        let mut seats = prepared?;
+        let mut seat = prepared?;
         let began = Instant::now();
         let mut measured = Measured::default();
-        for turn in 0..ROUND as usize {
-            let index = turn % seats.len();
+        for _ in 0..ROUND {
             let latency = match operation {
                 Operation::Create => {
                     let at = Instant::now();
-                    self.create(&mut seats[index].client)?;
+                    self.create(&mut seat.client)?;
                     at.elapsed()
                 }
-                Operation::FirstEvent => seats[index].first_event(operation.message())?,
-                Operation::TextTurn | Operation::ToolTurn | Operation::FreshToolTurn => {
-                    seats[index].turn(operation.message())?
+                Operation::FirstEvent => seat.first_event(operation.message())?,
+                Operation::TextTurn | Operation::ToolTurn => seat.turn(operation.message())?,
+                Operation::FreshToolTurn => {
+                    // The sandbox of the last session goes before the next one comes, outside the clock.
+                    let mut fresh = self.seat(self.create(&mut seat.client)?)?;
+                    let latency = fresh.turn(operation.message())?;
+                    measured.calls.push(fresh.first_call()?);
+                    fresh.archive()?;
+                    latency
                 }
             };
             measured.latencies.push(latency);
         }
         let ended = Instant::now();
-        for seat in &mut seats {
-            if operation == Operation::FreshToolTurn {
-                measured.calls.push(seat.first_call()?);
-            }
-            seat.archive()?;
-        }
+        seat.archive()?;
         Ok((measured, began, ended))
     }
 
-    /// The sessions of one round of one client, warm unless the operation is about cold ones.
-    fn prepare(&self, operation: Operation) -> Result<Vec<Seat>> {
-        let count = if operation == Operation::FreshToolTurn { ROUND } else { 1 };
+    /// The session of one client for one round, warm.
+    fn prepare(&self, operation: Operation) -> Result<Seat> {
         let mut client = Client::new(self.address, &self.key);
-        let mut seats = Vec::new();
-        for _ in 0..count {
-            let mut seat = self.seat(self.create(&mut client)?)?;
-            if operation != Operation::FreshToolTurn {
-                seat.turn(operation.message())?;
-            }
-            seats.push(seat);
-        }
-        Ok(seats)
+        let mut seat = self.seat(self.create(&mut client)?)?;
+        seat.turn(operation.message())?;
+        Ok(seat)
     }
 
     fn create(&self, client: &mut Client) -> Result<String> {

@@ -128,7 +128,11 @@ impl Life<'_> {
                     Ok(Some(event)) => {
                         let is_idle = event.data.contains("\"session.status_idle\"");
                         self.last_event_id = event.id.clone().or(self.last_event_id.take());
-                        self.record.streamed.push(text(&event.json()?["id"])?);
+                        let event = event.json()?;
+                        // A message that waits is shown once without a time, which is not its place in the order.
+                        if !event["processed_at"].is_null() {
+                            self.record.streamed.push(text(&event["id"])?);
+                        }
                         is_idle
                     }
                     Ok(None) | Err(_) => {
