@@ -87,10 +87,9 @@ async fn update(
             && wanted != stored.version
         {
             let current = stored.version;
-            return Err(Error::conflict(format!(
-                "version: the agent is at version {current}, not {wanted}"
-            ))
-            .into());
+            return Err(
+                Error::conflict(format!("version: the agent is at version {current}, not {wanted}")).into()
+            );
         }
         let agent = parse(&stored)?;
         let Some(next) = agent.update(update.clone(), server.clock.now())? else {
@@ -107,11 +106,7 @@ async fn update(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(
-        Error::conflict("the agent is being changed by others all the time")
-            .with_retry(true)
-            .into(),
-    )
+    Err(Error::conflict("the agent is being changed by others all the time").with_retry(true).into())
 }
 
 async fn archive(
@@ -133,11 +128,7 @@ async fn archive(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(
-        Error::conflict("the agent is being changed by others all the time")
-            .with_retry(true)
-            .into(),
-    )
+    Err(Error::conflict("the agent is being changed by others all the time").with_retry(true).into())
 }
 
 async fn list(
@@ -145,18 +136,11 @@ async fn list(
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
-    let AgentList {
-        created_at,
-        include_archived,
-        limit,
-        page: place,
-    } = AgentList::parse(query.as_deref())?;
+    let AgentList { created_at, include_archived, limit, page: place } = AgentList::parse(query.as_deref())?;
     let query = list::query(&created_at, include_archived, NEWEST_FIRST, place.as_ref(), limit);
     let rows = server.store.list_agents(&caller.workspace, &query).await?;
     let cursor = list::cursor(place.as_ref());
-    let page = Page::new(rows, limit, NEWEST_FIRST, cursor, |row| {
-        list::created(row.created_at, &row.id)
-    });
+    let page = Page::new(rows, limit, NEWEST_FIRST, cursor, |row| list::created(row.created_at, &row.id));
     Ok(json(body(&page)))
 }
 
@@ -168,18 +152,13 @@ async fn versions(
 ) -> Result<Response, Failure> {
     let VersionList { limit, before } = VersionList::parse(query.as_deref())?;
     let id = error::id(AGENT, &id)?;
-    let rows = server
-        .store
-        .list_agent_versions(&caller.workspace, &id, before, limit + 1)
-        .await?;
+    let rows = server.store.list_agent_versions(&caller.workspace, &id, before, limit + 1).await?;
     if rows.is_empty() {
         // Every agent has a version: an empty page is the end of the list, or the agent is not there.
         find(&server, &caller.workspace, &id, None).await?;
     }
     let cursor = before.map(|version| Cursor::after(NEWEST_FIRST, Position::Version(version)));
-    let page = Page::new(rows, limit, NEWEST_FIRST, cursor.as_ref(), |row| {
-        Position::Version(row.version)
-    });
+    let page = Page::new(rows, limit, NEWEST_FIRST, cursor.as_ref(), |row| Position::Version(row.version));
     Ok(json(body(&page)))
 }
 

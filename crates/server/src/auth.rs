@@ -95,9 +95,7 @@ fn presented(headers: &HeaderMap) -> Result<&[u8], Error> {
     if scheme.eq_ignore_ascii_case(b"bearer ") {
         return Ok(token.trim_ascii());
     }
-    Err(Error::unauthenticated(
-        "authorization: expected `Bearer` and an API key",
-    ))
+    Err(Error::unauthenticated("authorization: expected `Bearer` and an API key"))
 }
 
 /// Keys that were found in the store lately. Unknown keys are not kept: whoever guesses could fill the memory.
@@ -116,30 +114,17 @@ impl Keys {
         if let Some(workspace) = self.remembered(&hash, now) {
             return Ok(workspace);
         }
-        let record = server
-            .store
-            .find_key(&hash)
-            .await?
-            .filter(|record| record.revoked_at.is_none());
+        let record = server.store.find_key(&hash).await?.filter(|record| record.revoked_at.is_none());
         let Some(record) = record else {
             return Err(Error::unauthenticated("invalid x-api-key").into());
         };
-        self.remember(
-            hash,
-            Known {
-                workspace: record.workspace.clone(),
-                found_at: now,
-            },
-        );
+        self.remember(hash, Known { workspace: record.workspace.clone(), found_at: now });
         Ok(record.workspace)
     }
 
     fn remembered(&self, hash: &[u8; 32], now: Timestamp) -> Option<WorkspaceId> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .get(hash)
-            .filter(|known| is_fresh(known, now))
-            .map(|known| known.workspace.clone())
+        known.get(hash).filter(|known| is_fresh(known, now)).map(|known| known.workspace.clone())
     }
 
     fn remember(&self, hash: [u8; 32], key: Known) {
@@ -182,26 +167,14 @@ mod tests {
         let workspace = WorkspaceId::parse("wrkspc_a").unwrap();
         for n in 0..=KEYS_CACHED_MAX {
             let hash = Sha256::digest(n.to_le_bytes()).into();
-            keys.remember(
-                hash,
-                Known {
-                    workspace: workspace.clone(),
-                    found_at: Timestamp(0),
-                },
-            );
+            keys.remember(hash, Known { workspace: workspace.clone(), found_at: Timestamp(0) });
         }
         assert_eq!(keys.0.lock().unwrap().len(), KEYS_CACHED_MAX);
         let first: [u8; 32] = Sha256::digest(0_usize.to_le_bytes()).into();
         assert_eq!(keys.remembered(&first, Timestamp(0)), Some(workspace.clone()));
         let later = Timestamp(0).plus_millis(KEY_CACHED_MS_MAX);
         assert_eq!(keys.remembered(&first, later), None);
-        keys.remember(
-            [7; 32],
-            Known {
-                workspace,
-                found_at: later,
-            },
-        );
+        keys.remember([7; 32], Known { workspace, found_at: later });
         assert_eq!(keys.0.lock().unwrap().len(), 1, "the old ones made room");
     }
 }

@@ -111,10 +111,7 @@ mod tests {
     use super::*;
 
     fn headers(values: &[&'static str]) -> HeaderMap {
-        values
-            .iter()
-            .map(|value| (HEADER, axum::http::HeaderValue::from_static(value)))
-            .collect()
+        values.iter().map(|value| (HEADER, axum::http::HeaderValue::from_static(value))).collect()
     }
 
     #[test]
@@ -124,10 +121,9 @@ mod tests {
 
     #[test]
     fn several_names_come_in_one_header_or_in_many() {
-        for values in [
-            &["skills-2025-10-02, managed-agents-2026-04-01"][..],
-            &["skills-2025-10-02", MANAGED_AGENTS],
-        ] {
+        for values in
+            [&["skills-2025-10-02, managed-agents-2026-04-01"][..], &["skills-2025-10-02", MANAGED_AGENTS]]
+        {
             check_names(&headers(values)).unwrap();
             check_managed_agents(&headers(values)).unwrap();
         }
@@ -148,12 +144,6 @@ mod tests {
     fn a_missing_name_is_told_in_a_404() {
         let error = check_managed_agents(&headers(&[])).unwrap_err();
         assert_eq!(error.status, 404);
-        assert!(
-            error
-                .message
-                .contains("`anthropic-beta: managed-agents-2026-04-01`"),
-            "{}",
-            error.message
-        );
+        assert!(error.message.contains("`anthropic-beta: managed-agents-2026-04-01`"), "{}", error.message);
     }
 }

@@ -48,26 +48,13 @@ pub async fn serve(listener: TcpListener, parts: Parts) {
     let tasks = TaskTracker::new();
     tasks.spawn(telemetry::upkeep(shutdown.clone()));
     while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
-        let guarded = Guarded {
-            stream,
-            write_stall_max,
-            stalled: None,
-        };
-        tasks.spawn(converse(
-            guarded,
-            router.clone(),
-            shutdown.clone(),
-            cut.clone(),
-            slot,
-        ));
+        let guarded = Guarded { stream, write_stall_max, stalled: None };
+        tasks.spawn(converse(guarded, router.clone(), shutdown.clone(), cut.clone(), slot));
     }
     drop(listener);
     tasks.close();
     if tokio::time::timeout(DRAIN_MAX, tasks.wait()).await.is_err() {
-        tracing::warn!(
-            connections = tasks.len(),
-            "cut the connections that did not end in time"
-        );
+        tracing::warn!(connections = tasks.len(), "cut the connections that did not end in time");
         cut.cancel();
         tasks.wait().await;
     }
@@ -80,10 +67,7 @@ async fn accept(
     shutdown: &CancellationToken,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let accept = async {
-        let slot = Arc::clone(slots)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => return (stream, slot),
@@ -156,15 +140,10 @@ impl Guarded {
             return written;
         }
         let limit = self.write_stall_max;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(stalled.as_mut().poll(ctx));
         metrics::counter!(telemetry::CONNECTIONS_STALLED).increment(1);
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client takes no data",
-        )))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no data")))
     }
 }
 

@@ -75,10 +75,7 @@ async fn update(
 ) -> Result<Response, Failure> {
     let id = error::id(ENVIRONMENT, &id)?;
     let update = EnvironmentUpdate::parse(&body)?;
-    replace(&server, caller.workspace, &id, |environment, now| {
-        environment.update(update.clone(), now)
-    })
-    .await
+    replace(&server, caller.workspace, &id, |environment, now| environment.update(update.clone(), now)).await
 }
 
 async fn archive(
@@ -88,10 +85,7 @@ async fn archive(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let id = error::id(ENVIRONMENT, &id)?;
-    replace(&server, caller.workspace, &id, |environment, now| {
-        Ok(environment.archive(now))
-    })
-    .await
+    replace(&server, caller.workspace, &id, |environment, now| Ok(environment.archive(now))).await
 }
 
 async fn delete(
@@ -110,23 +104,11 @@ async fn list(
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
-    let EnvironmentList {
-        include_archived,
-        limit,
-        page: place,
-    } = EnvironmentList::parse(query.as_deref())?;
-    let query = list::query(
-        &Range::default(),
-        include_archived,
-        NEWEST_FIRST,
-        place.as_ref(),
-        limit,
-    );
+    let EnvironmentList { include_archived, limit, page: place } = EnvironmentList::parse(query.as_deref())?;
+    let query = list::query(&Range::default(), include_archived, NEWEST_FIRST, place.as_ref(), limit);
     let rows = server.store.list_environments(&caller.workspace, &query).await?;
     let cursor = list::cursor(place.as_ref());
-    let page = Page::new(rows, limit, NEWEST_FIRST, cursor, |row| {
-        list::created(row.created_at, &row.id)
-    });
+    let page = Page::new(rows, limit, NEWEST_FIRST, cursor, |row| list::created(row.created_at, &row.id));
     let bodies: Vec<&str> = page.items.iter().map(|row| row.body.as_str()).collect();
     Ok(json(page::body(&bodies, page.next.as_ref())))
 }
@@ -152,11 +134,7 @@ async fn replace(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(
-        Error::conflict("the environment is being changed by others all the time")
-            .with_retry(true)
-            .into(),
-    )
+    Err(Error::conflict("the environment is being changed by others all the time").with_retry(true).into())
 }
 
 /// The environment.

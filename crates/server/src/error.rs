@@ -27,7 +27,7 @@ use axum::response::Response;
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// All that a client hears of a fault of ours; the log has the rest, under the request's id.
-const INTERNAL: &str = "Internal server error";
+pub(crate) const INTERNAL: &str = "Internal server error";
 
 /// Why a handler answers with an error.
 #[derive(Debug)]
@@ -72,10 +72,7 @@ pub(crate) fn rendered(mut response: Response, id: &RequestId) -> Response {
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(retry) = error.retry {
-        headers.insert(
-            SHOULD_RETRY,
-            HeaderValue::from_static(if retry { "true" } else { "false" }),
-        );
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static(if retry { "true" } else { "false" }));
     }
     *response.body_mut() = Body::from(body);
     response
@@ -93,38 +90,29 @@ fn of_status(status: StatusCode) -> Error {
             "The method is not allowed here; the `allow` header names those that are",
         ),
         StatusCode::PAYLOAD_TOO_LARGE => Error::too_large("The request is too large"),
-        other => Error::new(
-            other.as_u16(),
-            ErrorType::InvalidRequest,
-            "The request could not be read",
-        ),
+        other => Error::new(other.as_u16(), ErrorType::InvalidRequest, "The request could not be read"),
     }
 }
 
 fn of_store(error: &store::Error) -> Error {
     match error {
         store::Error::NotFound { what, id } => not_found(what, id),
-        store::Error::Conflict { what, id, current: _ } => Error::conflict(format!(
-            "{what} `{id}` was changed in the meantime; read it again"
-        )),
+        store::Error::Conflict { what, id, current: _ } => {
+            Error::conflict(format!("{what} `{id}` was changed in the meantime; read it again"))
+        }
         store::Error::Exists { what, id } => Error::conflict(format!("{what} `{id}` exists already")),
-        store::Error::InUse { what, id, sessions } => Error::conflict(format!(
-            "{what} `{id}` cannot be deleted: {sessions} session(s) refer to it"
-        )),
-        store::Error::Running { id } => Error::invalid(format!(
-            "session `{id}` is running; interrupt it and wait until it is idle"
-        )),
-        store::Error::SessionEnded { id } => Error::conflict(format!(
-            "session `{id}` has ended and takes no more events or changes"
-        )),
-        store::Error::TooLarge {
-            op: _,
-            what,
-            size,
-            max,
-        } => Error::too_large(format!(
-            "{size} {what} are more than the {max} that are accepted at once"
-        )),
+        store::Error::InUse { what, id, sessions } => {
+            Error::conflict(format!("{what} `{id}` cannot be deleted: {sessions} session(s) refer to it"))
+        }
+        store::Error::Running { id } => {
+            Error::invalid(format!("session `{id}` is running; interrupt it and wait until it is idle"))
+        }
+        store::Error::SessionEnded { id } => {
+            Error::conflict(format!("session `{id}` has ended and takes no more events or changes"))
+        }
+        store::Error::TooLarge { op: _, what, size, max } => {
+            Error::too_large(format!("{size} {what} are more than the {max} that are accepted at once"))
+        }
         store::Error::Fenced { .. }
         | store::Error::Locked { .. }
         | store::Error::File { .. }
@@ -180,63 +168,30 @@ mod tests {
         let session = || SessionId::parse("sesn_1").unwrap();
         let (invalid, conflict) = ("invalid_request_error", "conflict_error");
         assert_eq!(
-            row(store::Error::NotFound {
-                what: "agent",
-                id: id()
-            }),
-            (
-                404,
-                "not_found_error",
-                "agent `agent_1` was not found".into(),
-                None
-            )
+            row(store::Error::NotFound { what: "agent", id: id() }),
+            (404, "not_found_error", "agent `agent_1` was not found".into(), None)
         );
-        let (status, kind, message, retry) = row(store::Error::Conflict {
-            what: "agent",
-            id: id(),
-            current: 3,
-        });
+        let (status, kind, message, retry) =
+            row(store::Error::Conflict { what: "agent", id: id(), current: 3 });
         assert_eq!((status, kind, retry), (409, conflict, Some(false)), "{message}");
-        let (status, kind, message, retry) = row(store::Error::Exists {
-            what: "agent",
-            id: id(),
-        });
+        let (status, kind, message, retry) = row(store::Error::Exists { what: "agent", id: id() });
         assert_eq!((status, kind, retry), (409, conflict, Some(false)), "{message}");
-        let (status, kind, message, retry) = row(store::Error::InUse {
-            what: "environment",
-            id: id(),
-            sessions: 2,
-        });
+        let (status, kind, message, retry) =
+            row(store::Error::InUse { what: "environment", id: id(), sessions: 2 });
         assert_eq!((status, kind, retry), (409, conflict, Some(false)), "{message}");
         let (status, kind, message, retry) = row(store::Error::Running { id: session() });
         assert_eq!((status, kind, retry), (400, invalid, None), "{message}");
         let (status, kind, message, retry) = row(store::Error::SessionEnded { id: session() });
         assert_eq!((status, kind, retry), (409, conflict, Some(false)), "{message}");
-        let large = store::Error::TooLarge {
-            op: "append",
-            what: "entries",
-            size: 9,
-            max: 8,
-        };
+        let large = store::Error::TooLarge { op: "append", what: "entries", size: 9, max: 8 };
         let (status, kind, message, retry) = row(large);
-        assert_eq!(
-            (status, kind, retry),
-            (413, "request_too_large", None),
-            "{message}"
-        );
+        assert_eq!((status, kind, retry), (413, "request_too_large", None), "{message}");
     }
 
     #[test]
     fn a_fault_of_ours_tells_the_client_nothing() {
         let source = "disk full at /var/lib/secret".into();
-        let error = store::Error::Database {
-            op: "append".into(),
-            is_unknown: false,
-            source,
-        };
-        assert_eq!(
-            row(error),
-            (500, "api_error", "Internal server error".into(), None)
-        );
+        let error = store::Error::Database { op: "append".into(), is_unknown: false, source };
+        assert_eq!(row(error), (500, "api_error", "Internal server error".into(), None));
     }
 }

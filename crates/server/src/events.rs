@@ -87,13 +87,7 @@ pub(crate) async fn history(
     thread: ThreadId,
     wanted: EventList,
 ) -> Result<Response, Failure> {
-    let EventList {
-        types,
-        processed_at,
-        order,
-        limit,
-        after,
-    } = wanted;
+    let EventList { types, processed_at, order, limit, after } = wanted;
     let Range { gt, gte, lt, lte } = processed_at;
     let query = EventQuery {
         thread: Some(thread),
@@ -108,14 +102,8 @@ pub(crate) async fn history(
     };
     let rows = server.store.events(session.key, &query).await?;
     let cursor = after.map(|position| Cursor::after(order, Position::Log(position)));
-    let page = Page::new(rows, limit, order, cursor.as_ref(), |(position, _)| {
-        Position::Log(*position)
-    });
-    let events: Vec<String> = page
-        .items
-        .iter()
-        .filter_map(|(_, entry)| entry.render())
-        .collect();
+    let page = Page::new(rows, limit, order, cursor.as_ref(), |(position, _)| Position::Log(*position));
+    let events: Vec<String> = page.items.iter().filter_map(|(_, entry)| entry.render()).collect();
     Ok(json(page::body(&events, page.next.as_ref())))
 }
 
@@ -127,15 +115,7 @@ pub(crate) fn follow(
     options: StreamOptions,
     after: Option<i64>,
 ) -> Result<Response, Failure> {
-    stream::open(
-        server,
-        session,
-        Wish {
-            thread,
-            previews: Previews::new(options),
-            after,
-        },
-    )
+    stream::open(server, session, Wish { thread, previews: Previews::new(options), after })
 }
 
 /// Where a client that comes back wants to go on. The empty text is what a browser sends before the first event.
@@ -143,16 +123,10 @@ pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Error> {
     let Some(value) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
-    let number = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .filter(|number: &i64| *number >= 0);
+    let number = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|number: &i64| *number >= 0);
     match number {
         Some(number) => Ok(Some(number)),
-        None => Err(Error::invalid(
-            "last-event-id: Input should be the `id` of an event of this stream",
-        )),
+        None => Err(Error::invalid("last-event-id: Input should be the `id` of an event of this stream")),
     }
 }
 

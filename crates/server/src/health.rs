@@ -14,10 +14,7 @@ use crate::Server;
 use crate::telemetry;
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
-    Router::new()
-        .route("/healthz", get(alive))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(measures))
+    Router::new().route("/healthz", get(alive)).route("/readyz", get(ready)).route("/metrics", get(measures))
 }
 
 async fn alive() -> &'static str {
@@ -41,9 +38,6 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
 async fn measures(State(server): State<Arc<Server>>) -> Response {
     let running = u32::try_from(server.harness.running()).unwrap_or(u32::MAX);
     metrics::gauge!(telemetry::SESSIONS_RUNNING).set(running);
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        telemetry::handle().render(),
-    )
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::handle().render())
         .into_response()
 }

@@ -95,29 +95,11 @@ struct Server {
 
 /// Every route, ready to be served.
 pub fn router(parts: Parts) -> Router {
-    let Parts {
-        store,
-        harness,
-        models,
-        clock,
-        ids,
-        shutdown,
-        limits,
-    } = parts;
+    let Parts { store, harness, models, clock, ids, shutdown, limits } = parts;
     telemetry::handle();
     let streams = Arc::new(Semaphore::new(limits.streams_max));
     let keys = auth::Keys::default();
-    let server = Arc::new(Server {
-        store,
-        harness,
-        models,
-        clock,
-        ids,
-        shutdown,
-        limits,
-        keys,
-        streams,
-    });
+    let server = Arc::new(Server { store, harness, models, clock, ids, shutdown, limits, keys, streams });
     Router::new()
         .merge(agents::routes())
         .merge(environments::routes())

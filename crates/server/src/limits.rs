@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Largest request body: the documented 32 MB of the original's session create.
 pub(crate) const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long a client may take to send one body. The original answers `request_body_timeout` too.
-pub(crate) const BODY_READ_MAX: Duration = Duration::from_secs(60);
+pub(crate) const BODY_READ_MAX: Duration = Duration::from_mins(1);
 /// How long the head of a request may take, and how long an idle connection is kept: longer than the idle time of
 /// the official clients' connection pools, so that the client closes first.
 pub(crate) const HEAD_READ_MAX: Duration = Duration::from_secs(75);

@@ -38,10 +38,7 @@ pub(crate) fn cursor(place: Option<&Keyset>) -> Option<&Cursor> {
 
 /// A place in a list by creation.
 pub(crate) fn created(at: Timestamp, id: &impl ToString) -> Position {
-    Position::Created {
-        at,
-        id: id.to_string(),
-    }
+    Position::Created { at, id: id.to_string() }
 }
 
 /// The store's word for a direction.

@@ -22,9 +22,7 @@ use crate::error::Failure;
 use crate::request::NoQuery;
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
-    Router::new()
-        .route("/v1/models", get(list))
-        .route("/v1/models/{id}", get(retrieve))
+    Router::new().route("/v1/models", get(list)).route("/v1/models/{id}", get(retrieve))
 }
 
 async fn list(
@@ -51,25 +49,12 @@ async fn retrieve(
     _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    let model = server
-        .models
-        .describe(&id)
-        .ok_or_else(|| error::not_found("model", &id))?;
+    let model = server.models.describe(&id).ok_or_else(|| error::not_found("model", &id))?;
     Ok(json(wire(model).render()))
 }
 
 fn wire(model: ModelInfo) -> Model {
     // The wire type has no place yet for what is known of the model's limits.
-    let ModelInfo {
-        id,
-        display_name,
-        created_at,
-        max_input_tokens: _,
-        max_tokens: _,
-    } = model;
-    Model {
-        id,
-        display_name,
-        created_at,
-    }
+    let ModelInfo { id, display_name, created_at, max_input_tokens: _, max_tokens: _ } = model;
+    Model { id, display_name, created_at }
 }

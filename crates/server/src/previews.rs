@@ -23,10 +23,7 @@ pub(crate) struct Previews {
 impl Previews {
     /// For a client with these wishes.
     pub(crate) fn new(wishes: StreamOptions) -> Self {
-        Self {
-            wishes,
-            request: None,
-        }
+        Self { wishes, request: None }
     }
 
     /// Whether the client gets this preview.
@@ -75,53 +72,29 @@ mod tests {
 
     fn preview(kind: &str, request: &str) -> Preview {
         let thread = ThreadId::parse("sthr_1").unwrap();
-        Preview {
-            thread,
-            span: event(request),
-            json: "{}".into(),
-            kind: kind.into(),
-            starts: true,
-        }
+        Preview { thread, span: event(request), json: "{}".into(), kind: kind.into(), starts: true }
     }
 
     #[test]
     fn previews_are_shown_from_the_start_of_their_request_to_its_end() {
-        let mut previews = Previews::new(StreamOptions {
-            previews_messages: true,
-            previews_thinking: false,
-        });
+        let mut previews = Previews::new(StreamOptions { previews_messages: true, previews_thinking: false });
         previews.saw(&entry(REQUEST_START, "sevt_1"));
         assert!(previews.admits(&preview("agent.message", "sevt_1")));
-        assert!(
-            !previews.admits(&preview("agent.thinking", "sevt_1")),
-            "not asked for"
-        );
-        assert!(
-            !previews.admits(&preview("agent.message", "sevt_0")),
-            "of a request before"
-        );
+        assert!(!previews.admits(&preview("agent.thinking", "sevt_1")), "not asked for");
+        assert!(!previews.admits(&preview("agent.message", "sevt_0")), "of a request before");
         previews.saw(&entry("agent.message", "sevt_2"));
         assert!(previews.admits(&preview("agent.message", "sevt_1")));
         previews.saw(&entry(REQUEST_END, "sevt_3"));
-        assert!(
-            !previews.admits(&preview("agent.message", "sevt_1")),
-            "after its end"
-        );
+        assert!(!previews.admits(&preview("agent.message", "sevt_1")), "after its end");
     }
 
     #[test]
     fn a_stream_that_came_in_the_middle_of_a_request_gets_none_for_it() {
-        let mut previews = Previews::new(StreamOptions {
-            previews_messages: true,
-            previews_thinking: true,
-        });
+        let mut previews = Previews::new(StreamOptions { previews_messages: true, previews_thinking: true });
         assert!(!previews.admits(&preview("agent.thinking", "sevt_1")));
         previews.saw(&entry(REQUEST_START, "sevt_2"));
         assert!(previews.admits(&preview("agent.thinking", "sevt_2")));
         previews.forget();
-        assert!(
-            !previews.admits(&preview("agent.message", "sevt_2")),
-            "after a gap"
-        );
+        assert!(!previews.admits(&preview("agent.message", "sevt_2")), "after a gap");
     }
 }

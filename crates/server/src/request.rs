@@ -1,6 +1,5 @@
 //! What surrounds every request: its id, its body, its metrics, and the answer when its handler fails or panics.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -49,23 +48,12 @@ pub(crate) async fn run(State(server): State<Arc<Server>>, mut request: Request,
     request.extensions_mut().insert(resolved.clone());
 
     let span = tracing::error_span!("request", request.id = %id);
-    let outcome = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .instrument(span)
-        .await;
-    let response = outcome.unwrap_or_else(|panic| panicked(&id, &*panic).into_response());
+    let response = guarded(&id, next.run(request)).instrument(span).await;
     let mut response = error::rendered(response, &id);
 
     let headers = response.headers_mut();
-    headers.insert(
-        REQUEST_ID,
-        HeaderValue::from_str(id.as_str()).expect("an id is plain text"),
-    );
-    if let Some(workspace) = resolved
-        .0
-        .get()
-        .and_then(|id| HeaderValue::from_str(id.as_str()).ok())
-    {
+    headers.insert(REQUEST_ID, HeaderValue::from_str(id.as_str()).expect("an id is plain text"));
+    if let Some(workspace) = resolved.0.get().and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
         headers.insert(WORKSPACE, workspace);
     }
     let micros = server.clock.now().0.saturating_sub(started.0);
@@ -73,14 +61,19 @@ pub(crate) async fn run(State(server): State<Arc<Server>>, mut request: Request,
     response
 }
 
-fn panicked(id: &RequestId, panic: &(dyn Any + Send)) -> Failure {
-    let what = panic.downcast_ref::<&str>().copied();
-    let what = what
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no message)");
-    tracing::error!(request.id = %id, panic = what, "a handler panicked in request {id}: {what}");
-    metrics::counter!(telemetry::PANICS).increment(1);
-    Failure(Error::internal("Internal server error"))
+/// A panic is this request's alone: it becomes a 500, is logged and counted.
+async fn guarded(id: &RequestId, handler: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(handler).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().copied();
+            let what = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let what = what.unwrap_or("(no message)");
+            tracing::error!(panic = what, "a handler panicked in request {id}: {what}");
+            metrics::counter!(telemetry::PANICS).increment(1);
+            Failure(Error::internal(error::INTERNAL)).into_response()
+        }
+    }
 }
 
 fn count(method: &Method, route: Option<&MatchedPath>, response: &Response, micros: i64) {
@@ -96,10 +89,7 @@ fn count(method: &Method, route: Option<&MatchedPath>, response: &Response, micr
     let status = response.status().as_str().to_owned();
     metrics::counter!(telemetry::REQUESTS, "method" => method, "route" => route.clone(), "status" => status)
         .increment(1);
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "microseconds of one request fit a double exactly"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of one request fit a double exactly")]
     let seconds = micros as f64 / 1e6;
     metrics::histogram!(telemetry::REQUEST_SECONDS, "method" => method, "route" => route).record(seconds);
 }
@@ -134,13 +124,7 @@ impl FromRequest<Arc<Server>> for Body {
             }
         };
         if latin {
-            return Ok(Self(
-                bytes
-                    .iter()
-                    .map(|byte| char::from(*byte))
-                    .collect::<String>()
-                    .into(),
-            ));
+            return Ok(Self(bytes.iter().map(|byte| char::from(*byte)).collect::<String>().into()));
         }
         Ok(Self(bytes))
     }
@@ -148,20 +132,18 @@ impl FromRequest<Arc<Server>> for Body {
 
 async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Failure> {
     let too_large = || Error::too_large(format!("Request body exceeds the maximum of {bytes_max} bytes"));
-    let announced = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > bytes_max) {
         return Err(too_large().into());
     }
     let mut frames = request.into_body().into_data_stream();
     let mut whole = match frames.next().await {
         None => return Ok(Bytes::new()),
-        Some(first) => Whole::One(first.map_err(cut_short)?),
+        Some(first) => Whole::One(first.map_err(|error| cut_short(&error))?),
     };
     while let Some(frame) = frames.next().await {
-        whole = whole.and(frame.map_err(cut_short)?, announced);
+        whole = whole.and(&frame.map_err(|error| cut_short(&error))?, announced);
         if whole.len() > bytes_max {
             return Err(too_large().into());
         }
@@ -179,7 +161,7 @@ enum Whole {
 }
 
 impl Whole {
-    fn and(self, next: Bytes, announced: Option<usize>) -> Self {
+    fn and(self, next: &Bytes, announced: Option<usize>) -> Self {
         let mut all = match self {
             Self::Many(all) => all,
             Self::One(first) => {
@@ -188,7 +170,7 @@ impl Whole {
                 all
             }
         };
-        all.extend_from_slice(&next);
+        all.extend_from_slice(next);
         Self::Many(all)
     }
 
@@ -207,7 +189,7 @@ impl Whole {
     }
 }
 
-fn cut_short(error: axum::Error) -> Failure {
+fn cut_short(error: &axum::Error) -> Failure {
     tracing::debug!(%error, "read a request body: {error}");
     Failure(Error::invalid("The request body ended before it was complete"))
 }
@@ -217,10 +199,8 @@ fn check_encoding(headers: &HeaderMap) -> Result<bool, Error> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
-        return Err(
-            Error::invalid("content-encoding: only an uncompressed request body is accepted")
-                .with_code("request_body_encoding_unsupported"),
-        );
+        return Err(Error::invalid("content-encoding: only an uncompressed request body is accepted")
+            .with_code("request_body_encoding_unsupported"));
     }
     let Some(charset) = headers.get(CONTENT_TYPE).and_then(charset) else {
         return Ok(false);
@@ -248,6 +228,17 @@ mod tests {
 
     fn typed(value: &'static str) -> HeaderMap {
         std::iter::once((CONTENT_TYPE, HeaderValue::from_static(value))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_panic_becomes_an_internal_error() {
+        let id = RequestId::parse("req_1").unwrap();
+        let response = guarded(&id, async { panic!("the roof is on fire") }).await;
+        let response = error::rendered(response, &id);
+        assert_eq!(response.status(), 500);
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let expected = Error::internal("Internal server error").body(&id);
+        assert_eq!(String::from_utf8(body.to_vec()).unwrap(), expected);
     }
 
     #[test]

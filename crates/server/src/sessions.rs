@@ -49,13 +49,8 @@ async fn create(
     _: NoQuery,
     Body(body): Body,
 ) -> Result<Response, Failure> {
-    let SessionCreate {
-        agent,
-        environment_id,
-        title,
-        metadata,
-        initial_events,
-    } = SessionCreate::parse(&body)?;
+    let SessionCreate { agent, environment_id, title, metadata, initial_events } =
+        SessionCreate::parse(&body)?;
     let Caller { workspace } = caller;
     let record = agents::find(&server, &workspace, &agent.id, agent.version).await?;
     let agent = SessionAgent::resolve(&agents::parse(&record)?, &agent)?;
@@ -67,14 +62,7 @@ async fn create(
         );
         return Err(Error::invalid(message).with_code("environment_archived").into());
     }
-    let new = CreateSession {
-        workspace,
-        agent,
-        environment_id,
-        title,
-        metadata,
-        initial_events,
-    };
+    let new = CreateSession { workspace, agent, environment_id, title, metadata, initial_events };
     let record = server.harness.create_session(new).await?;
     answer(&server, &record)
 }
@@ -142,33 +130,16 @@ async fn list(
         page: place,
     } = SessionList::parse(query.as_deref())?;
     let base = list::query(&created_at, include_archived, order, place.as_ref(), limit);
-    let query = SessionQuery {
-        base,
-        agent_id,
-        agent_version,
-        deployment_id,
-        environment_id: None,
-        statuses,
-    };
+    let query = SessionQuery { base, agent_id, agent_version, deployment_id, environment_id: None, statuses };
     let rows = match memory_store_id {
         None => server.store.list_sessions(&caller.workspace, &query).await?,
         // No session has a memory store yet.
         Some(_) => Vec::new(),
     };
     let cursor = list::cursor(place.as_ref());
-    let page = Page::new(rows, limit, order, cursor, |row| {
-        list::created(row.created_at, &row.id)
-    });
-    let bodies = page
-        .items
-        .iter()
-        .map(|record| render(&server, record))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(json(page::body_both_ways(
-        &bodies,
-        page.next.as_ref(),
-        page.prev.as_ref(),
-    )))
+    let page = Page::new(rows, limit, order, cursor, |row| list::created(row.created_at, &row.id));
+    let bodies = page.items.iter().map(|record| render(&server, record)).collect::<Result<Vec<_>, _>>()?;
+    Ok(json(page::body_both_ways(&bodies, page.next.as_ref(), page.prev.as_ref())))
 }
 
 /// The session of this id in the caller's workspace.

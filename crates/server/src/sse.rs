@@ -8,7 +8,7 @@ use std::fmt::Write;
 /// Appends one frame.
 pub(crate) fn frame(out: &mut String, seq: Option<i64>, kind: &str, json: &str) {
     if let Some(seq) = seq {
-        write!(out, "id: {seq}\n").expect("a string takes everything");
+        writeln!(out, "id: {seq}").expect("a string takes everything");
     }
     out.push_str("event: ");
     out.push_str(kind);

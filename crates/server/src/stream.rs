@@ -62,11 +62,7 @@ pub(crate) struct Wish {
 
 /// Answers with the stream.
 pub(crate) fn open(server: &Arc<Server>, session: &SessionRecord, wish: Wish) -> Result<Response, Failure> {
-    let Wish {
-        thread,
-        previews,
-        after,
-    } = wish;
+    let Wish { thread, previews, after } = wish;
     let Ok(slot) = Arc::clone(&server.streams).try_acquire_owned() else {
         return Err(Error::overloaded("Too many event streams are open").into());
     };
@@ -98,10 +94,7 @@ pub(crate) fn open(server: &Arc<Server>, session: &SessionRecord, wish: Wish) ->
     });
     let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream; charset=utf-8"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)
@@ -145,11 +138,7 @@ impl Stream {
             if self.is_over {
                 return None;
             }
-            let result = if self.is_behind {
-                self.catch_up().await
-            } else {
-                self.wait().await
-            };
+            let result = if self.is_behind { self.catch_up().await } else { self.wait().await };
             if let Err(error) = result {
                 self.break_off(&error);
             }
@@ -159,11 +148,7 @@ impl Stream {
     /// Reads on from the store.
     async fn catch_up(&mut self) -> Result<(), store::Error> {
         self.previews.forget();
-        let entries = self
-            .server
-            .store
-            .entries(self.session, self.position, CATCH_UP_ENTRIES_MAX)
-            .await?;
+        let entries = self.server.store.entries(self.session, self.position, CATCH_UP_ENTRIES_MAX).await?;
         self.is_behind = entries.len() >= CATCH_UP_ENTRIES_MAX;
         for entry in entries {
             self.position = entry.seq;
@@ -206,11 +191,7 @@ impl Stream {
             }
             Signal::Preview(preview) => {
                 if preview.thread == self.thread && self.previews.admits(&preview) {
-                    let kind = if preview.starts {
-                        "event_start"
-                    } else {
-                        "event_delta"
-                    };
+                    let kind = if preview.starts { "event_start" } else { "event_delta" };
                     sse::frame(&mut self.out, None, kind, &preview.json);
                 }
             }
@@ -239,12 +220,7 @@ impl Stream {
             return Ok(());
         };
         let processed_at = first_processed_at(entry);
-        sse::frame(
-            &mut self.out,
-            Some(entry.seq),
-            &entry.kind,
-            &entry::render(public, processed_at),
-        );
+        sse::frame(&mut self.out, Some(entry.seq), &entry.kind, &entry::render(public, processed_at));
         if processed_at.is_none() {
             self.queued.push_back(Arc::clone(entry));
             if self.queued.len() > QUEUED_EVENTS_MAX {
@@ -285,11 +261,7 @@ impl Stream {
         let mut end = seq;
         while end > 1 {
             let after = (end - 1 - page).max(0);
-            let entries = self
-                .server
-                .store
-                .entries(self.session, after, CATCH_UP_ENTRIES_MAX)
-                .await?;
+            let entries = self.server.store.entries(self.session, after, CATCH_UP_ENTRIES_MAX).await?;
             if let Some(event) = entries.into_iter().find(|entry| entry.id == *id) {
                 return Ok(Some(event));
             }
@@ -321,7 +293,5 @@ impl Stream {
 /// again shows what it showed then.
 fn first_processed_at(entry: &Entry) -> Option<Timestamp> {
     let is_of_client = entry.kind.starts_with("user.") || entry.kind.starts_with("system.");
-    entry
-        .processed_at
-        .filter(|stamp| !is_of_client || *stamp == entry.created_at)
+    entry.processed_at.filter(|stamp| !is_of_client || *stamp == entry.created_at)
 }

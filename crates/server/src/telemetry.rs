@@ -27,11 +27,13 @@ pub(crate) const STREAMS_LAGGED: &str = "journeyman_http_streams_lagged_total";
 pub(crate) const CONNECTIONS_STALLED: &str = "journeyman_http_connections_stalled_total";
 
 /// Upper bounds of the latency histogram, in seconds.
-const BUCKETS: [f64; 14] = [
-    0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
-];
+const BUCKETS: [f64; 14] =
+    [0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// The process's recorder, installed by the first call.
+///
+/// # Panics
+/// Never: the list of buckets is not empty.
 pub fn handle() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
@@ -57,23 +59,13 @@ fn describe() {
     metrics::describe_counter!(PANICS, "Requests whose handler panicked");
     metrics::describe_gauge!(STREAMS_OPEN, "Event streams open now");
     metrics::describe_gauge!(SESSIONS_RUNNING, "Sessions that this process drives now");
-    metrics::describe_counter!(
-        STREAMS_LAGGED,
-        "Times a stream fell behind and went on from the store"
-    );
-    metrics::describe_counter!(
-        CONNECTIONS_STALLED,
-        "Connections closed because the client took no data"
-    );
+    metrics::describe_counter!(STREAMS_LAGGED, "Times a stream fell behind and went on from the store");
+    metrics::describe_counter!(CONNECTIONS_STALLED, "Connections closed because the client took no data");
 }
 
 /// Folds collected samples into the histograms, so that they take no memory when nobody reads the metrics.
 pub(crate) async fn upkeep(shutdown: CancellationToken) {
-    while shutdown
-        .run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP))
-        .await
-        .is_some()
-    {
+    while shutdown.run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP)).await.is_some() {
         handle().run_upkeep();
     }
 }

@@ -45,11 +45,7 @@ async fn list(
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
-    let ThreadList {
-        statuses,
-        limit: _,
-        page: place,
-    } = ThreadList::parse(query.as_deref())?;
+    let ThreadList { statuses, limit: _, page: place } = ThreadList::parse(query.as_deref())?;
     let session = sessions::find(&server, &caller.workspace, &id).await?;
     let is_wanted = statuses.is_empty() || statuses.contains(&session.status);
     let mut threads = Vec::new();
