@@ -29,10 +29,7 @@ impl CrashPoint {
         let (name, passes) = text.split_once(':')?;
         let passes: u32 = passes.parse().ok().filter(|passes| *passes > 0)?;
         let is_known = POINTS.contains(&name);
-        is_known.then(|| Self {
-            name: name.to_owned(),
-            passes_left: AtomicU32::new(passes),
-        })
+        is_known.then(|| Self { name: name.to_owned(), passes_left: AtomicU32::new(passes) })
     }
 
     fn pass(&self, name: &str) {

@@ -9,16 +9,12 @@ pub(crate) fn wire(attempt: &str, id: &api::ids::SessionId, error: &store::Error
         store::Error::NotFound { .. } => Error::not_found(format!("session `{id}` was not found")),
         other => {
             tracing::error!(session.id = %id, error = %other, "{attempt} session {id} failed");
-            Error::internal(format!(
-                "the server could not {attempt} session `{id}`; see its log"
-            ))
+            Error::internal(format!("the server could not {attempt} session `{id}`; see its log"))
         }
     }
 }
 
 /// Nothing more can be sent to this session.
 pub(crate) fn ended(id: &api::ids::SessionId) -> Error {
-    Error::conflict(format!(
-        "session `{id}` has ended and takes no more events or changes"
-    ))
+    Error::conflict(format!("session `{id}` has ended and takes no more events or changes"))
 }

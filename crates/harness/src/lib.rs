@@ -68,11 +68,7 @@ pub(crate) struct Inner {
 impl Harness {
     /// A harness that drives nothing yet; see [`Harness::start`].
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner {
-            parts,
-            tasks: Tasks::new(),
-            drivers: Mutex::new(HashMap::new()),
-        }))
+        Self(Arc::new(Inner { parts, tasks: Tasks::new(), drivers: Mutex::new(HashMap::new()) }))
     }
 
     /// Takes up the sessions whose drivers died, now and from here on, and keeps the leases of its own alive.
@@ -88,19 +84,22 @@ impl Harness {
 
     /// How many sessions are driven here right now.
     pub fn running(&self) -> usize {
-        self.0
-            .drivers
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .len()
+        self.0.drivers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
     }
 }
 
 impl Inner {
     pub(crate) fn claim(&self) -> Claim {
-        Claim {
-            node: self.parts.node.clone(),
-            ttl_ms: limits::LEASE_TTL_MS,
-        }
+        Claim { node: self.parts.node.clone(), ttl_ms: limits::LEASE_TTL_MS }
+    }
+
+    /// Runs a write and what must follow it to their end, even when the client that wanted it hangs up meanwhile.
+    pub(crate) async fn see_through<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        write: impl Future<Output = Result<T, store::Error>> + Send + 'static,
+    ) -> Result<T, store::Error> {
+        let stopped = || store::Error::Stopped { op: name, reason: "the server is shutting down".to_owned() };
+        self.tasks.spawn(name, write).await.ok().flatten().ok_or_else(stopped)?
     }
 }

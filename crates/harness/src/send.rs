@@ -39,27 +39,26 @@ impl Harness {
         }
         let parts = &self.0.parts;
         let now = parts.clock.now();
-        let entries: Vec<NewEntry> = events
-            .into_iter()
-            .map(|event| entry(event, &session.thread, &parts.ids, now))
-            .collect();
-        let answers = entries
-            .iter()
-            .filter_map(|entry| entry.public.as_deref().map(|raw| render(raw, None)));
+        let entries: Vec<NewEntry> =
+            events.into_iter().map(|event| entry(event, &session.thread, &parts.ids, now)).collect();
+        let answers = entries.iter().filter_map(|entry| entry.public.as_deref().map(|raw| render(raw, None)));
         let answers = answers.collect();
+        let key = session.key;
         let append = Append {
-            session: session.key,
-            fence: Fence::Client {
-                claim: Some(self.0.claim()),
-            },
+            session: key,
+            fence: Fence::Client { claim: Some(self.0.claim()) },
             entries,
             patch: Patch::default(),
             expected_head: None,
         };
-        let appended = parts.store.append(append).await;
-        let appended = appended.map_err(|source| error::wire("send events to", &session.id, &source))?;
-        crash::point(parts.crash.as_ref(), "input_stored");
-        shell::wake(&self.0, session.key, appended.lease);
+        let inner = Arc::clone(&self.0);
+        let appended = self.0.see_through("store events", async move {
+            let appended = inner.parts.store.append(append).await?;
+            crash::point(inner.parts.crash.as_ref(), "input_stored");
+            shell::wake(&inner, key, appended.lease);
+            Ok(())
+        });
+        appended.await.map_err(|source| error::wire("send events to", &session.id, &source))?;
         Ok(answers)
     }
 }
@@ -73,10 +72,7 @@ pub(crate) fn entry(event: ClientEvent, thread: &ThreadId, ids: &Ids, now: Times
         body: &'a Map<String, Value>,
     }
     let id = ids.make();
-    let public = raw(&WithId {
-        id: &id,
-        body: &event.body,
-    });
+    let public = raw(&WithId { id: &id, body: &event.body });
     NewEntry {
         thread: thread.clone(),
         id,

@@ -54,25 +54,14 @@ pub struct CreateSession {
 impl Harness {
     /// Makes a session, durable before this returns, and sets it to work when it has initial events.
     pub async fn create_session(&self, new: CreateSession) -> Result<SessionRecord, Error> {
-        let CreateSession {
-            workspace,
-            agent,
-            environment_id,
-            title,
-            metadata,
-            initial_events,
-        } = new;
+        let CreateSession { workspace, agent, environment_id, title, metadata, initial_events } = new;
         let parts = &self.0.parts;
         let now = parts.clock.now();
         let id: SessionId = parts.ids.make();
         let thread: ThreadId = parts.ids.make();
         let is_born_running = !initial_events.is_empty();
         let mut entries = vec![created(&agent, &thread, parts.ids.make(), now)];
-        entries.extend(
-            initial_events
-                .into_iter()
-                .map(|event| send::entry(event, &thread, &parts.ids, now)),
-        );
+        entries.extend(initial_events.into_iter().map(|event| send::entry(event, &thread, &parts.ids, now)));
         let record = SessionRecord {
             key: 0,
             id: id.clone(),
@@ -96,25 +85,16 @@ impl Harness {
             runnable: is_born_running,
         };
         let claim = is_born_running.then(|| self.0.claim());
-        let made = parts
-            .store
-            .create_session(NewSession {
-                record,
-                entries,
-                claim,
-            })
-            .await;
-        let record = made.map_err(|source| error::wire("make", &id, &source))?;
-        if let Some(node) = record.holder.clone() {
-            shell::wake(
-                &self.0,
-                record.key,
-                Some(Lease {
-                    node,
-                    epoch: record.epoch,
-                }),
-            );
-        }
+        let new = NewSession { record, entries, claim };
+        let inner = Arc::clone(&self.0);
+        let made = self.0.see_through("make a session", async move {
+            let record = inner.parts.store.create_session(new).await?;
+            if let Some(node) = record.holder.clone() {
+                shell::wake(&inner, record.key, Some(Lease { node, epoch: record.epoch }));
+            }
+            Ok(record)
+        });
+        let record = made.await.map_err(|source| error::wire("make", &id, &source))?;
         Ok(record)
     }
 
@@ -132,10 +112,8 @@ impl Harness {
             return Ok(session.clone());
         };
         if facts.is_some() && session.status != "idle" {
-            let message = format!(
-                "agent: session `{}` is {}; wait until it is idle",
-                session.id, session.status
-            );
+            let message =
+                format!("agent: session `{}` is {}; wait until it is idle", session.id, session.status);
             return Err(Error::invalid(message));
         }
         let parts = &self.0.parts;
@@ -153,9 +131,7 @@ impl Harness {
         };
         let append = Append {
             session: session.key,
-            fence: Fence::Client {
-                claim: Some(self.0.claim()),
-            },
+            fence: Fence::Client { claim: Some(self.0.claim()) },
             entries: vec![entry],
             patch,
             expected_head: None,
@@ -175,15 +151,10 @@ impl Harness {
         let parts = &self.0.parts;
         let now = parts.clock.now();
         let agent_name = agent_of(session)?.name;
-        let thread_ended = Emitted::ThreadTerminated {
-            session_thread_id: session.thread.clone(),
-            agent_name,
-        };
-        let events = if session.status == "terminated" {
-            vec![]
-        } else {
-            vec![thread_ended, Emitted::Terminated]
-        };
+        let thread_ended =
+            Emitted::ThreadTerminated { session_thread_id: session.thread.clone(), agent_name };
+        let events =
+            if session.status == "terminated" { vec![] } else { vec![thread_ended, Emitted::Terminated] };
         let entries = events.into_iter().map(|event| {
             let id: EventId = parts.ids.make();
             NewEntry {
@@ -217,13 +188,7 @@ impl Harness {
 
     /// Removes a session with everything that belongs to it. Refused while it runs.
     pub async fn delete_session(&self, session: &SessionRecord) -> Result<(), Error> {
-        match self
-            .0
-            .parts
-            .store
-            .delete_session(&session.workspace, &session.id)
-            .await
-        {
+        match self.0.parts.store.delete_session(&session.workspace, &session.id).await {
             Ok(()) => {
                 self.free_sandbox(session.id.clone());
                 Ok(())
@@ -240,10 +205,7 @@ impl Harness {
             return Err(running(attempt, session));
         }
         // Under a name of its own, so that a message that arrives now does not start a driver on this lease.
-        let claim = Claim {
-            node: format!("{}/{attempt}", parts.node),
-            ..self.0.claim()
-        };
+        let claim = Claim { node: format!("{}/{attempt}", parts.node), ..self.0.claim() };
         let lease = parts.store.claim(session.key, &claim).await;
         let lease = lease.map_err(|source| error::wire(attempt, &session.id, &source))?;
         let Some(Lease { node: _, epoch }) = lease else {
@@ -254,14 +216,7 @@ impl Harness {
             return Ok(epoch);
         }
         // Something arrived in between: the session is about to run. Let its driver have it.
-        shell::wake(
-            &self.0,
-            session.key,
-            Some(Lease {
-                node: parts.node.clone(),
-                epoch,
-            }),
-        );
+        shell::wake(&self.0, session.key, Some(Lease { node: parts.node.clone(), epoch }));
         Err(running(attempt, &current))
     }
 
@@ -327,11 +282,7 @@ fn change(
     if changes.is_empty() {
         return Ok(None);
     }
-    let SessionChanges {
-        title,
-        metadata,
-        agent,
-    } = changes;
+    let SessionChanges { title, metadata, agent } = changes;
     let event = Emitted::Updated {
         agent: agent.as_ref().map(raw),
         metadata: metadata.as_ref().filter(|metadata| !metadata.is_empty()).map(raw),
@@ -343,11 +294,7 @@ fn change(
         agent: agent.as_ref().map(SessionAgent::render),
         ..Patch::default()
     };
-    Ok(Some((
-        event,
-        agent.map(|agent| facts(&agent, &session.thread)),
-        patch,
-    )))
+    Ok(Some((event, agent.map(|agent| facts(&agent, &session.thread)), patch)))
 }
 
 fn agent_of(session: &SessionRecord) -> Result<SessionAgent, Error> {

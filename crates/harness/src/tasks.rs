@@ -48,10 +48,7 @@ impl Tasks {
     pub async fn shutdown(&self) {
         self.token.cancel();
         self.tracker.close();
-        if tokio::time::timeout(SHUTDOWN_GRACE, self.tracker.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(SHUTDOWN_GRACE, self.tracker.wait()).await.is_err() {
             tracing::warn!("{} tasks did not stop in time", self.tracker.len());
         }
     }

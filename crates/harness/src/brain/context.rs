@@ -24,16 +24,8 @@ pub fn context(state: &State) -> Option<Request> {
         model: facts.model.clone(),
         speed: facts.speed.clone(),
         effort: facts.effort.clone(),
-        system: if facts.tools.is_empty() {
-            facts.system.clone()
-        } else {
-            system
-        },
-        tools: facts
-            .tools
-            .iter()
-            .filter_map(|name| tools::definition(name))
-            .collect(),
+        system: if facts.tools.is_empty() { facts.system.clone() } else { system },
+        tools: facts.tools.iter().filter_map(|name| tools::definition(name)).collect(),
         messages: state.conversation.clone(),
     })
 }

@@ -121,14 +121,9 @@ fn go_on(state: &State, facts: &Facts, turn: &Turn) -> Decision {
     match &turn.next {
         Next::Ask if turn.rounds >= state.policy.rounds_max => Decision::Write(stop_looping(state, facts)),
         Next::Ask => Decision::Write(vec![Draft::event(Emitted::RequestStart)]),
-        Next::Answered {
-            stop_reason,
-            stop_details,
-        } if stop_reason == "refusal" => Decision::Write(idle(
-            facts,
-            StopReason::Refusal,
-            Some(refusal(stop_details.as_deref())),
-        )),
+        Next::Answered { stop_reason, stop_details } if stop_reason == "refusal" => {
+            Decision::Write(idle(facts, StopReason::Refusal, Some(refusal(stop_details.as_deref()))))
+        }
         Next::Answered { .. } if state.inputs.is_empty() => {
             Decision::Write(idle(facts, StopReason::EndTurn, None))
         }
@@ -147,21 +142,14 @@ pub(crate) fn running(facts: &Facts) -> Vec<Draft> {
     let (session_thread_id, agent_name) = (facts.thread.clone(), facts.agent_name.clone());
     vec![
         Draft::event(Emitted::Running),
-        Draft::event(Emitted::ThreadRunning {
-            session_thread_id,
-            agent_name,
-        }),
+        Draft::event(Emitted::ThreadRunning { session_thread_id, agent_name }),
     ]
 }
 
 /// The end of a request that brought no reply.
 pub(crate) fn aborted(span: EventId, is_error: bool) -> Draft {
     let model_usage = SpanUsage::default();
-    let event = Emitted::RequestEnd {
-        model_request_start_id: span,
-        is_error,
-        model_usage,
-    };
+    let event = Emitted::RequestEnd { model_request_start_id: span, is_error, model_usage };
     Draft::noted(event, &notes::RequestEnd::default())
 }
 
@@ -175,15 +163,8 @@ fn idle(facts: &Facts, stop_reason: StopReason, stop_details: Option<Arc<RawValu
             stop_reason,
             stop_details: details,
         }),
-        Draft {
-            id: None,
-            content: Content::UsageSnapshot,
-            private: None,
-        },
-        Draft::event(Emitted::Idle {
-            stop_reason,
-            stop_details,
-        }),
+        Draft { id: None, content: Content::UsageSnapshot, private: None },
+        Draft::event(Emitted::Idle { stop_reason, stop_details }),
     ]
 }
 
@@ -192,14 +173,8 @@ pub fn park(state: &State, error: SessionError) -> Vec<Draft> {
     let (Some(facts), Some(turn)) = (&state.facts, &state.turn) else {
         return Vec::new();
     };
-    let request = turn
-        .request
-        .iter()
-        .map(|request| aborted(request.span.clone(), true));
-    let results = turn
-        .calls
-        .iter()
-        .map(|call| super::observe::unknown(call.event.clone()));
+    let request = turn.request.iter().map(|request| aborted(request.span.clone(), true));
+    let results = turn.calls.iter().map(|call| super::observe::unknown(call.event.clone()));
     let mut drafts: Vec<Draft> = request.chain(results).collect();
     drafts.push(Draft::noted(Emitted::Error { error }, &notes::Trouble::default()));
     drafts.extend(give_up(state, facts));
@@ -212,11 +187,7 @@ fn stop_looping(state: &State, facts: &Facts) -> Vec<Draft> {
         state.policy.rounds_max
     );
     let kind = SessionErrorKind::ToolUseLimitReached;
-    let error = SessionError {
-        kind,
-        message,
-        retry_status: RetryStatus::Exhausted,
-    };
+    let error = SessionError { kind, message, retry_status: RetryStatus::Exhausted };
     let mut drafts = vec![Draft::noted(Emitted::Error { error }, &notes::Trouble::default())];
     drafts.extend(give_up(state, facts));
     drafts
@@ -233,34 +204,18 @@ fn taken_inputs(state: &State, is_dropped: bool) -> Vec<Draft> {
     let note = is_dropped.then(|| api::entry::raw(&notes::Processed { is_dropped }));
     let inputs = state.inputs.iter();
     inputs
-        .map(|input| Draft {
-            id: None,
-            content: Content::Processed(input.id.clone()),
-            private: note.clone(),
-        })
+        .map(|input| Draft { id: None, content: Content::Processed(input.id.clone()), private: note.clone() })
         .collect()
 }
 
 fn applied_interrupts(state: &State) -> Vec<Draft> {
     let interrupts = state.interrupts.iter();
-    interrupts
-        .map(|id| Draft {
-            id: None,
-            content: Content::Processed(id.clone()),
-            private: None,
-        })
-        .collect()
+    interrupts.map(|id| Draft { id: None, content: Content::Processed(id.clone()), private: None }).collect()
 }
 
 /// The wire's stop details out of the provider's, which may name a category that the wire does not know.
 fn refusal(stop_details: Option<&RawValue>) -> Arc<RawValue> {
-    const CATEGORIES: [&str; 5] = [
-        "cyber",
-        "bio",
-        "frontier_llm",
-        "reasoning_extraction",
-        "general_harms",
-    ];
+    const CATEGORIES: [&str; 5] = ["cyber", "bio", "frontier_llm", "reasoning_extraction", "general_harms"];
     #[derive(Default, serde::Deserialize)]
     struct Theirs {
         #[serde(default)]
@@ -275,15 +230,8 @@ fn refusal(stop_details: Option<&RawValue>) -> Arc<RawValue> {
         category: Option<String>,
         explanation: Option<String>,
     }
-    let theirs: Theirs = stop_details
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default();
-    let category = theirs
-        .category
-        .filter(|category| CATEGORIES.contains(&category.as_str()));
-    api::entry::raw(&Ours {
-        kind: "refusal",
-        category,
-        explanation: theirs.explanation,
-    })
+    let theirs: Theirs =
+        stop_details.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let category = theirs.category.filter(|category| CATEGORIES.contains(&category.as_str()));
+    api::entry::raw(&Ours { kind: "refusal", category, explanation: theirs.explanation })
 }

@@ -63,18 +63,10 @@ pub enum Content {
 
 impl Draft {
     fn event(event: Emitted) -> Self {
-        Self {
-            id: None,
-            content: Content::Event(event),
-            private: None,
-        }
+        Self { id: None, content: Content::Event(event), private: None }
     }
 
     fn noted<N: serde::Serialize>(event: Emitted, note: &N) -> Self {
-        Self {
-            id: None,
-            content: Content::Event(event),
-            private: Some(api::entry::raw(note)),
-        }
+        Self { id: None, content: Content::Event(event), private: Some(api::entry::raw(note)) }
     }
 }

@@ -76,7 +76,5 @@ pub(crate) const BLOCK: &str = "journal.block";
 
 /// Reads a private part. One that does not parse counts as empty: a log must always fold.
 pub(crate) fn read<T: Default + for<'de> Deserialize<'de>>(private: Option<&Arc<RawValue>>) -> T {
-    private
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default()
+    private.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }

@@ -80,39 +80,18 @@ pub fn observe(state: &State, outcome: Outcome) -> Vec<Draft> {
     let (Some(facts), Some(turn)) = (&state.facts, &state.turn) else {
         return Vec::new();
     };
-    let is_open = |span: &EventId| {
-        turn.request
-            .as_ref()
-            .is_some_and(|open| open.span == *span && !open.is_lost)
-    };
+    let is_open =
+        |span: &EventId| turn.request.as_ref().is_some_and(|open| open.span == *span && !open.is_lost);
     let is_waiting = |call: &EventId| turn.calls.iter().any(|open| open.event == *call);
     match outcome {
-        Outcome::Replied {
-            span,
-            reply,
-            ids,
-            cost_microcents,
-        } if is_open(&span) => replied(facts, span, reply, &ids, cost_microcents),
-        Outcome::Failed {
-            span,
-            failure,
-            at,
-            jitter_permille,
-        } if is_open(&span) => failed(
-            facts,
-            state.policy,
-            turn.failures,
-            span,
-            failure,
-            at,
-            jitter_permille,
-        ),
+        Outcome::Replied { span, reply, ids, cost_microcents } if is_open(&span) => {
+            replied(facts, span, reply, &ids, cost_microcents)
+        }
+        Outcome::Failed { span, failure, at, jitter_permille } if is_open(&span) => {
+            failed(facts, state.policy, turn.failures, span, failure, at, jitter_permille)
+        }
         Outcome::Stopped { span } if is_open(&span) => vec![aborted(span, false)],
-        Outcome::Finished {
-            call,
-            content,
-            is_error,
-        } if is_waiting(&call) => {
+        Outcome::Finished { call, content, is_error } if is_waiting(&call) => {
             vec![result(call, content, is_error)]
         }
         Outcome::Unknown { call } if is_waiting(&call) => vec![unknown(call)],
@@ -138,11 +117,7 @@ pub(crate) fn unknown(call: EventId) -> Draft {
 }
 
 fn result(call: EventId, content: Vec<Arc<RawValue>>, is_error: bool) -> Draft {
-    Draft::event(Emitted::ToolResult {
-        tool_use_id: call,
-        content,
-        is_error,
-    })
+    Draft::event(Emitted::ToolResult { tool_use_id: call, content, is_error })
 }
 
 fn replied(
@@ -152,13 +127,7 @@ fn replied(
     ids: &[EventId],
     cost_microcents: Option<i64>,
 ) -> Vec<Draft> {
-    let Reply {
-        blocks,
-        stop_reason,
-        stop_details,
-        usage,
-        model: _,
-    } = reply;
+    let Reply { blocks, stop_reason, stop_details, usage, model: _ } = reply;
     let mut drafts = Vec::new();
     let mut text = TextRun::default();
     for (index, block) in blocks.into_iter().enumerate() {
@@ -174,27 +143,14 @@ fn replied(
             "tool_use" => drafts.extend(called(facts, id, block, &stop_reason)),
             _ => {
                 let private = Some(raw(&notes::Blocks { blocks: vec![block] }));
-                drafts.push(Draft {
-                    id,
-                    content: Content::Internal(notes::BLOCK),
-                    private,
-                });
+                drafts.push(Draft { id, content: Content::Internal(notes::BLOCK), private });
             }
         }
     }
     drafts.extend(text.end());
-    let event = Emitted::RequestEnd {
-        model_request_start_id: span,
-        is_error: false,
-        model_usage: usage.into(),
-    };
-    let note = notes::RequestEnd {
-        stop_reason,
-        stop_details,
-        has_reply: true,
-        usage,
-        cost_microcents,
-    };
+    let event =
+        Emitted::RequestEnd { model_request_start_id: span, is_error: false, model_usage: usage.into() };
+    let note = notes::RequestEnd { stop_reason, stop_details, has_reply: true, usage, cost_microcents };
     drafts.push(Draft::noted(event, &note));
     drafts
 }
@@ -225,46 +181,25 @@ impl TextRun {
         if blocks.is_empty() {
             return None;
         }
-        let is_plain = content
-            .iter()
-            .zip(&blocks)
-            .all(|(ours, theirs)| ours.get() == theirs.get());
+        let is_plain = content.iter().zip(&blocks).all(|(ours, theirs)| ours.get() == theirs.get());
         let event = Emitted::Message { content };
-        Some(if is_plain {
-            Draft {
-                id,
-                ..Draft::event(event)
-            }
-        } else {
-            with_blocks(id, event, blocks)
-        })
+        Some(if is_plain { Draft { id, ..Draft::event(event) } } else { with_blocks(id, event, blocks) })
     }
 }
 
 fn with_blocks(id: Option<EventId>, event: Emitted, blocks: Vec<Arc<RawValue>>) -> Draft {
-    Draft {
-        id,
-        ..Draft::noted(event, &notes::Blocks { blocks })
-    }
+    Draft { id, ..Draft::noted(event, &notes::Blocks { blocks }) }
 }
 
 /// A tool call. One that cannot be run is refused on the spot: every call gets a result.
 fn called(facts: &Facts, id: Option<EventId>, block: Arc<RawValue>, stop_reason: &str) -> Vec<Draft> {
     let (Some(id), Ok(parsed)) = (id, serde_json::from_str::<notes::ToolUseBlock>(block.get())) else {
         let private = Some(raw(&notes::Blocks { blocks: vec![block] }));
-        return vec![Draft {
-            id: None,
-            content: Content::Internal(notes::BLOCK),
-            private,
-        }];
+        return vec![Draft { id: None, content: Content::Internal(notes::BLOCK), private }];
     };
     let notes::ToolUseBlock { id: _, name, input } = parsed;
-    let is_object = input
-        .as_ref()
-        .is_some_and(|raw| raw.get().trim_start().starts_with('{'));
-    let input = input
-        .filter(|_| is_object)
-        .unwrap_or_else(|| raw(&serde_json::Map::new()));
+    let is_object = input.as_ref().is_some_and(|raw| raw.get().trim_start().starts_with('{'));
+    let input = input.filter(|_| is_object).unwrap_or_else(|| raw(&serde_json::Map::new()));
     let refused = if !facts.tools.contains(&name) {
         Some(format!("There is no tool {name} in this session."))
     } else if stop_reason == "max_tokens" {
@@ -278,11 +213,7 @@ fn called(facts: &Facts, id: Option<EventId>, block: Arc<RawValue>, stop_reason:
     let event = Emitted::ToolUse {
         name,
         input,
-        evaluated_permission: if is_known {
-            Permission::Allow
-        } else {
-            Permission::Deny
-        },
+        evaluated_permission: if is_known { Permission::Allow } else { Permission::Deny },
         evaluation: is_known.then_some(Evaluation::AlwaysAllow),
     };
     let mut drafts = vec![with_blocks(Some(id.clone()), event, vec![block])];
@@ -299,37 +230,19 @@ fn failed(
     at: Timestamp,
     jitter_permille: u32,
 ) -> Vec<Draft> {
-    let Failure {
-        kind,
-        message,
-        retry_after_ms,
-    } = failure;
+    let Failure { kind, message, retry_after_ms } = failure;
     let may_retry = kind.is_transient()
         && failures < policy.retries_max
         && retry_after_ms.is_none_or(|millis| millis <= u64::from(policy.retry_after_max_ms));
     let retry_at =
         may_retry.then(|| at.plus_millis(pause_ms(policy, failures, retry_after_ms, jitter_permille)));
-    let retry_status = if may_retry {
-        RetryStatus::Retrying
-    } else {
-        RetryStatus::Exhausted
-    };
-    let error = SessionError {
-        kind: error_kind(kind),
-        message,
-        retry_status,
-    };
+    let retry_status = if may_retry { RetryStatus::Retrying } else { RetryStatus::Exhausted };
+    let error = SessionError { kind: error_kind(kind), message, retry_status };
     let mut drafts = vec![aborted(span, true)];
-    drafts.push(Draft::noted(
-        Emitted::Error { error },
-        &notes::Trouble { retry_at },
-    ));
+    drafts.push(Draft::noted(Emitted::Error { error }, &notes::Trouble { retry_at }));
     if may_retry {
         let (session_thread_id, agent_name) = (facts.thread.clone(), facts.agent_name.clone());
-        drafts.push(Draft::event(Emitted::ThreadRescheduled {
-            session_thread_id,
-            agent_name,
-        }));
+        drafts.push(Draft::event(Emitted::ThreadRescheduled { session_thread_id, agent_name }));
         drafts.push(Draft::event(Emitted::Rescheduled));
     }
     drafts

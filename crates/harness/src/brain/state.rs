@@ -119,10 +119,7 @@ pub(crate) enum Next {
     /// Ask the model.
     Ask,
     /// The model said its last word.
-    Answered {
-        stop_reason: String,
-        stop_details: Option<Arc<RawValue>>,
-    },
+    Answered { stop_reason: String, stop_details: Option<Arc<RawValue>> },
     /// Ask the model again at this time.
     Retry { at: Timestamp },
     /// The turn is dead.
@@ -172,10 +169,7 @@ impl State {
     /// An open call's tool and input.
     pub fn call(&self, event: &EventId) -> Option<(&str, &Arc<RawValue>)> {
         let calls = &self.turn.as_ref()?.calls;
-        calls
-            .iter()
-            .find(|call| call.event == *event)
-            .map(|call| (call.name.as_str(), &call.input))
+        calls.iter().find(|call| call.event == *event).map(|call| (call.name.as_str(), &call.input))
     }
 
     /// Takes the next entry of the log into account.
@@ -183,10 +177,8 @@ impl State {
         match &*entry.kind {
             SESSION_CREATED | "session.updated" => {
                 self.created_at.get_or_insert(entry.created_at);
-                if let Some(facts) = entry
-                    .private
-                    .as_ref()
-                    .and_then(|raw| serde_json::from_str(raw.get()).ok())
+                if let Some(facts) =
+                    entry.private.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok())
                 {
                     self.facts = Some(facts);
                 }
@@ -195,10 +187,7 @@ impl State {
             INPUT_PROCESSED => self.take_input(entry),
             "user.message" => {
                 let content = public::<WithContent>(entry).content;
-                self.inputs.push_back(Input {
-                    id: entry.id.clone(),
-                    content,
-                });
+                self.inputs.push_back(Input { id: entry.id.clone(), content });
             }
             "user.interrupt" => self.interrupts.push_back(entry.id.clone()),
             "session.status_running" => {
@@ -261,21 +250,14 @@ impl Turn {
     fn apply(&mut self, kind: &str, entry: &Entry, conversation: &mut Vec<Message>, progress: &mut Progress) {
         match kind {
             "span.model_request_start" => {
-                self.request = Some(OpenRequest {
-                    span: entry.id.clone(),
-                    is_lost: false,
-                });
+                self.request = Some(OpenRequest { span: entry.id.clone(), is_lost: false });
                 self.reply.clear();
             }
             "agent.thinking" | notes::BLOCK => self.reply.extend(blocks(entry)),
             "agent.message" => {
                 let own = blocks(entry);
                 let is_plain = own.is_empty();
-                self.reply.extend(if is_plain {
-                    public::<WithContent>(entry).content
-                } else {
-                    own
-                });
+                self.reply.extend(if is_plain { public::<WithContent>(entry).content } else { own });
             }
             "agent.tool_use" => self.open_call(entry),
             "agent.tool_result" => self.close_call(entry, conversation),
@@ -295,9 +277,7 @@ impl Turn {
 
     fn open_call(&mut self, entry: &Entry) {
         let own = blocks(entry);
-        let parsed = own
-            .first()
-            .and_then(|raw| serde_json::from_str::<notes::ToolUseBlock>(raw.get()).ok());
+        let parsed = own.first().and_then(|raw| serde_json::from_str::<notes::ToolUseBlock>(raw.get()).ok());
         self.reply.extend(own);
         let Some(block) = parsed else { return };
         self.calls.push(OpenCall {
@@ -311,10 +291,7 @@ impl Turn {
 
     fn close_call(&mut self, entry: &Entry, conversation: &mut Vec<Message>) {
         let result: ToolResult = public(entry);
-        let Some(place) = self
-            .calls
-            .iter()
-            .position(|call| Some(&call.event) == result.tool_use_id.as_ref())
+        let Some(place) = self.calls.iter().position(|call| Some(&call.event) == result.tool_use_id.as_ref())
         else {
             return;
         };
@@ -349,10 +326,7 @@ impl Turn {
         self.next = if has_called || end.stop_reason == "pause_turn" {
             Next::Ask
         } else {
-            Next::Answered {
-                stop_reason: end.stop_reason,
-                stop_details: end.stop_details,
-            }
+            Next::Answered { stop_reason: end.stop_reason, stop_details: end.stop_details }
         };
     }
 }
@@ -374,11 +348,7 @@ fn blocks(entry: &Entry) -> Vec<Arc<RawValue>> {
 
 /// Reads what is needed of a public event. One that does not parse counts as empty: a log must always fold.
 fn public<T: Default + for<'de> Deserialize<'de>>(entry: &Entry) -> T {
-    entry
-        .public
-        .as_ref()
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default()
+    entry.public.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
 #[derive(Default, Deserialize)]

@@ -80,8 +80,5 @@ static DEFINITIONS: LazyLock<Vec<(&'static str, Arc<RawValue>)>> = LazyLock::new
 
 /// The definition of a built-in tool, as the model gets it; `None` for a tool that there is not.
 pub(crate) fn definition(name: &str) -> Option<Arc<RawValue>> {
-    DEFINITIONS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, tool)| Arc::clone(tool))
+    DEFINITIONS.iter().find(|(known, _)| *known == name).map(|(_, tool)| Arc::clone(tool))
 }

@@ -29,11 +29,7 @@ pub(crate) async fn run(inner: Arc<Inner>, spec: Spec, call: Call) -> Outcome {
     };
     crash::point(crash, "after_tool");
     match result {
-        Ok(sandbox::Outcome { content, is_error }) => Outcome::Finished {
-            call: id,
-            content,
-            is_error,
-        },
+        Ok(sandbox::Outcome { content, is_error }) => Outcome::Finished { call: id, content, is_error },
         Err(error) => failed(&spec.session, id, &error),
     }
 }
@@ -55,11 +51,7 @@ fn failed(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome
         | sandbox::Error::Busy { .. }
         | sandbox::Error::Spawner { .. } => format!("The call was not run: {chain}."),
     };
-    Outcome::Finished {
-        call,
-        content: vec![text_block(&text)],
-        is_error: true,
-    }
+    Outcome::Finished { call, content: vec![text_block(&text)], is_error: true }
 }
 
 /// What became of a call that a dead driver started. Waits while it runs.
@@ -70,11 +62,9 @@ pub(crate) async fn recall(inner: Arc<Inner>, session: SessionId, call: EventId)
         Err(error) => Err(error),
     };
     match recalled {
-        Ok(Recall::Finished(sandbox::Outcome { content, is_error })) => Outcome::Finished {
-            call,
-            content,
-            is_error,
-        },
+        Ok(Recall::Finished(sandbox::Outcome { content, is_error })) => {
+            Outcome::Finished { call, content, is_error }
+        }
         Ok(Recall::Unknown) => Outcome::Unknown { call },
         Err(error) => {
             let error = chain(&error);
@@ -103,18 +93,10 @@ pub(crate) async fn cancel(
         let stopped = tokio::time::timeout(limits::CANCEL_GRACE, stop).await;
         run.abort();
         if let Ok(Some(Recall::Finished(sandbox::Outcome { content, is_error }))) = stopped {
-            return Outcome::Finished {
-                call,
-                content,
-                is_error,
-            };
+            return Outcome::Finished { call, content, is_error };
         }
     }
-    Outcome::Finished {
-        call,
-        content: vec![text_block(INTERRUPTED)],
-        is_error: true,
-    }
+    Outcome::Finished { call, content: vec![text_block(INTERRUPTED)], is_error: true }
 }
 
 /// Lets the sandbox forget results. When this fails it keeps them a little longer, which harms nobody.

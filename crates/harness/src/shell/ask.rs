@@ -31,16 +31,7 @@ pub(crate) async fn ask(
         let mut previews = previews.lock().unwrap_or_else(PoisonError::into_inner);
         for (kind, starts, json) in previews.follow(progress, &inner.parts.ids) {
             let (thread, span) = (thread.clone(), span.clone());
-            inner.parts.store.preview(
-                key,
-                Preview {
-                    thread,
-                    span,
-                    json,
-                    kind: kind.to_owned(),
-                    starts,
-                },
-            );
+            inner.parts.store.preview(key, Preview { thread, span, json, kind: kind.to_owned(), starts });
         }
     };
     let answer = inner.parts.models.complete(&request, &show).await;
@@ -50,12 +41,7 @@ pub(crate) async fn ask(
             let previews = previews.into_inner().unwrap_or_else(PoisonError::into_inner);
             let ids = previews.into_ids(reply.blocks.len(), &inner.parts.ids);
             let cost_microcents = inner.parts.models.cost(&request.model, &reply.usage);
-            Outcome::Replied {
-                span,
-                reply,
-                ids,
-                cost_microcents,
-            }
+            Outcome::Replied { span, reply, ids, cost_microcents }
         }
         Err(failure) => Outcome::Failed {
             span,
@@ -100,12 +86,7 @@ impl Previews {
         let mut frames = Vec::new();
         match kind.as_str() {
             "text" if self.last_kind == "text" => {}
-            "text" => {
-                self.text = Some(TextPreview {
-                    id,
-                    shown: Vec::new(),
-                })
-            }
+            "text" => self.text = Some(TextPreview { id, shown: Vec::new() }),
             "thinking" | "redacted_thinking" => {
                 frames.push(("agent.thinking", true, start("agent.thinking", &id)))
             }

@@ -70,16 +70,8 @@ pub(crate) async fn drive(
     let journal = Journal::open(Arc::clone(&inner), key, epoch, thread.clone()).await?;
     let session = record.id;
     let under_way = HashMap::new();
-    let mut driver = Driver {
-        inner,
-        key,
-        session,
-        thread,
-        journal,
-        under_way,
-        reporter,
-        finished: Vec::new(),
-    };
+    let mut driver =
+        Driver { inner, key, session, thread, journal, under_way, reporter, finished: Vec::new() };
     if driver.journal.state.is_active() {
         driver.journal.resume();
     }
@@ -143,10 +135,7 @@ impl Driver {
                     return;
                 };
                 let thread = self.thread.clone();
-                self.spawn(
-                    effect.clone(),
-                    ask::ask(inner, self.key, thread, span.clone(), request),
-                );
+                self.spawn(effect.clone(), ask::ask(inner, self.key, thread, span.clone(), request));
             }
             Effect::CancelAsk { span } => {
                 if let Some(handle) = self.under_way.remove(&Effect::Ask { span: span.clone() }) {
@@ -160,12 +149,7 @@ impl Driver {
                     return;
                 };
                 let (id, tool, input) = (call.clone(), tool.to_owned(), Arc::clone(input));
-                let call = sandbox::Call {
-                    id,
-                    thread: self.thread.clone(),
-                    tool,
-                    input,
-                };
+                let call = sandbox::Call { id, thread: self.thread.clone(), tool, input };
                 let spec = self.spec();
                 self.spawn(effect, act::run(inner, spec, call));
             }
@@ -218,22 +202,15 @@ impl Driver {
             let inner = Arc::clone(&self.inner);
             crash::point(inner.parts.crash.as_ref(), "before_acknowledge");
             let session = self.session.clone();
-            drop(
-                self.inner
-                    .tasks
-                    .spawn("acknowledge results", act::acknowledge(inner, session, calls)),
-            );
+            drop(self.inner.tasks.spawn("acknowledge results", act::acknowledge(inner, session, calls)));
         }
     }
 
     /// Gives a turn up whose driver keeps failing, so that one poisoned session does not spin for ever.
     fn park(&mut self) {
         let message = "the server failed repeatedly while it worked on this turn; see its log".to_owned();
-        let error = SessionError {
-            kind: SessionErrorKind::Unknown,
-            message,
-            retry_status: RetryStatus::Exhausted,
-        };
+        let error =
+            SessionError { kind: SessionErrorKind::Unknown, message, retry_status: RetryStatus::Exhausted };
         for draft in brain::park(&self.journal.state, error) {
             self.journal.enter(draft);
         }
@@ -241,10 +218,6 @@ impl Driver {
 
     fn spec(&self) -> Spec {
         let parts = &self.inner.parts;
-        Spec {
-            session: self.session.clone(),
-            limits: parts.limits,
-            root: parts.root.clone(),
-        }
+        Spec { session: self.session.clone(), limits: parts.limits, root: parts.root.clone() }
     }
 }

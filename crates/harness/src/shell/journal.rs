@@ -51,15 +51,7 @@ impl Journal {
         thread: ThreadId,
     ) -> Result<Self, store::Error> {
         let state = State::new(inner.parts.policy);
-        let mut journal = Self {
-            inner,
-            key,
-            epoch,
-            thread,
-            state,
-            head: 0,
-            unwritten: Vec::new(),
-        };
+        let mut journal = Self { inner, key, epoch, thread, state, head: 0, unwritten: Vec::new() };
         journal.read_news().await?;
         Ok(journal)
     }
@@ -71,12 +63,8 @@ impl Journal {
 
     async fn read_until(&mut self, end: i64) -> Result<(), store::Error> {
         loop {
-            let entries = self
-                .inner
-                .parts
-                .store
-                .entries(self.key, self.head, limits::ENTRIES_PER_READ_MAX)
-                .await?;
+            let entries =
+                self.inner.parts.store.entries(self.key, self.head, limits::ENTRIES_PER_READ_MAX).await?;
             let is_last = entries.len() < limits::ENTRIES_PER_READ_MAX;
             for entry in entries {
                 if entry.seq >= end {
@@ -93,11 +81,7 @@ impl Journal {
 
     /// Marks everything that was under way as lost: its performer is dead.
     pub(crate) fn resume(&mut self) {
-        self.enter(Draft {
-            id: None,
-            content: Content::Internal(SESSION_RESUMED),
-            private: None,
-        });
+        self.enter(Draft { id: None, content: Content::Internal(SESSION_RESUMED), private: None });
     }
 
     /// Gives a draft its id and time, and applies it. It counts once [`Journal::write`] has succeeded.
@@ -187,8 +171,5 @@ fn status(entries: &[NewEntry]) -> Option<&'static str> {
 }
 
 fn changes_progress(entries: &[NewEntry]) -> bool {
-    status(entries).is_some()
-        || entries
-            .iter()
-            .any(|entry| &*entry.kind == "span.model_request_end")
+    status(entries).is_some() || entries.iter().any(|entry| &*entry.kind == "span.model_request_end")
 }

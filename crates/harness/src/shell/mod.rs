@@ -50,13 +50,7 @@ pub(crate) fn wake(inner: &Arc<Inner>, key: i64, lease: Option<Lease>) {
         return;
     }
     let news = Arc::new(Notify::new());
-    drivers.insert(
-        key,
-        Seat {
-            news: Arc::clone(&news),
-            epoch,
-        },
-    );
+    drivers.insert(key, Seat { news: Arc::clone(&news), epoch });
     drop(drivers);
     let held = Arc::clone(inner);
     drop(inner.tasks.spawn("drive session", sit(held, key, epoch, news)));
@@ -104,10 +98,7 @@ fn ended(key: i64, driven: std::thread::Result<Result<(), store::Error>>) -> boo
 /// Gives the seat up, unless this node took the session again after the driver had let go of it: then the new lease.
 fn leave_seat(inner: &Inner, key: i64, epoch: i64) -> Option<i64> {
     let mut drivers = inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
-    let newer = drivers
-        .get(&key)
-        .map(|seat| seat.epoch)
-        .filter(|newest| *newest > epoch);
+    let newer = drivers.get(&key).map(|seat| seat.epoch).filter(|newest| *newest > epoch);
     if newer.is_none() {
         drivers.remove(&key);
     }

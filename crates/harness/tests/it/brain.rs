@@ -12,22 +12,15 @@ use crate::world::World;
 use crate::world::json_of;
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    let turn = (
-        0u32..3,
-        0usize..4,
-        any::<bool>(),
-        any::<bool>(),
-        prop_oneof![4 => Just(0usize), 1 => 1usize..3],
-    );
-    let turn = turn.prop_map(
-        |(failures_before, calls, has_thinking, has_text, messages_after)| Turn {
-            failures_before,
-            calls,
-            has_thinking,
-            has_text,
-            messages_after,
-        },
-    );
+    let turn =
+        (0u32..3, 0usize..4, any::<bool>(), any::<bool>(), prop_oneof![4 => Just(0usize), 1 => 1usize..3]);
+    let turn = turn.prop_map(|(failures_before, calls, has_thinking, has_text, messages_after)| Turn {
+        failures_before,
+        calls,
+        has_thinking,
+        has_text,
+        messages_after,
+    });
     prop::collection::vec(turn, 1..8)
 }
 
@@ -40,26 +33,15 @@ fn run(turns: Vec<Turn>, crashes: BTreeSet<usize>, dispatch: Dispatch) -> World 
 /// What must hold of every finished log.
 fn check(world: &World) {
     let events: Vec<Value> = world.log.iter().map(|entry| json_of(&entry.public)).collect();
-    let of = |kind: &str| {
-        events
-            .iter()
-            .filter(|event| event["type"] == json!(kind))
-            .collect::<Vec<_>>()
-    };
+    let of = |kind: &str| events.iter().filter(|event| event["type"] == json!(kind)).collect::<Vec<_>>();
     for start in of("span.model_request_start") {
         let ends = of("span.model_request_end");
-        let ends = ends
-            .iter()
-            .filter(|end| end["model_request_start_id"] == start["id"])
-            .count();
+        let ends = ends.iter().filter(|end| end["model_request_start_id"] == start["id"]).count();
         assert_eq!(ends, 1, "every request has one end");
     }
     for call in of("agent.tool_use") {
         let results = of("agent.tool_result");
-        let results = results
-            .iter()
-            .filter(|result| result["tool_use_id"] == call["id"])
-            .count();
+        let results = results.iter().filter(|result| result["tool_use_id"] == call["id"]).count();
         assert_eq!(results, 1, "every call has one result");
     }
     for (call, runs) in &world.runs {
@@ -71,16 +53,9 @@ fn check(world: &World) {
     let statuses: Vec<&Value> = events
         .iter()
         .map(|event| &event["type"])
-        .filter(|kind| {
-            kind.as_str()
-                .is_some_and(|kind| kind.starts_with("session.status_"))
-        })
+        .filter(|kind| kind.as_str().is_some_and(|kind| kind.starts_with("session.status_")))
         .collect();
-    assert_eq!(
-        statuses.last(),
-        Some(&&json!("session.status_idle")),
-        "the session ends idle"
-    );
+    assert_eq!(statuses.last(), Some(&&json!("session.status_idle")), "the session ends idle");
     for pair in statuses.windows(2) {
         assert!(*pair[0] != json!("session.status_idle") || *pair[1] == json!("session.status_running"));
     }
@@ -160,11 +135,7 @@ proptest! {
 
 /// Like [`check`], for logs in which an interrupt may have come when nothing ran.
 fn check_interrupted(world: &World) {
-    let pending = world
-        .log
-        .iter()
-        .filter(|entry| entry.processed_at.is_none())
-        .count();
+    let pending = world.log.iter().filter(|entry| entry.processed_at.is_none()).count();
     let processed = world.log.iter().filter(|entry| entry.processes.is_some()).count();
     assert_eq!(pending, processed, "every client event is picked up once");
     assert!(world.state().is_at_rest());
@@ -183,13 +154,7 @@ fn kinds(world: &World) -> Vec<String> {
 
 #[test]
 fn a_turn_with_a_tool_call_has_the_documented_order() {
-    let tool = Turn {
-        failures_before: 0,
-        calls: 1,
-        has_thinking: true,
-        has_text: true,
-        messages_after: 0,
-    };
+    let tool = Turn { failures_before: 0, calls: 1, has_thinking: true, has_text: true, messages_after: 0 };
     let world = run(vec![tool], BTreeSet::new(), Dispatch::All);
     let expected = [
         "journal.session_created",
@@ -215,43 +180,22 @@ fn a_turn_with_a_tool_call_has_the_documented_order() {
 
 #[test]
 fn failures_are_shown_and_retried_until_they_are_too_many() {
-    let broken = Turn {
-        failures_before: 9,
-        calls: 0,
-        has_thinking: false,
-        has_text: true,
-        messages_after: 0,
-    };
+    let broken =
+        Turn { failures_before: 9, calls: 0, has_thinking: false, has_text: true, messages_after: 0 };
     let world = run(vec![broken], BTreeSet::new(), Dispatch::All);
     let errors = world.log.iter().filter(|entry| &*entry.kind == "session.error");
-    let statuses: Vec<Value> = errors
-        .map(|entry| json_of(&entry.public)["error"]["retry_status"]["type"].clone())
-        .collect();
-    assert_eq!(
-        statuses,
-        ["retrying", "retrying", "retrying", "retrying", "exhausted"]
-    );
+    let statuses: Vec<Value> =
+        errors.map(|entry| json_of(&entry.public)["error"]["retry_status"]["type"].clone()).collect();
+    assert_eq!(statuses, ["retrying", "retrying", "retrying", "retrying", "exhausted"]);
     let idle = json_of(&world.log.last().unwrap().public);
     assert_eq!(idle["stop_reason"], json!({"type": "retries_exhausted"}));
 }
 
 #[test]
 fn messages_that_wait_are_answered_before_the_session_idles() {
-    let first = Turn {
-        failures_before: 0,
-        calls: 0,
-        has_thinking: false,
-        has_text: true,
-        messages_after: 2,
-    };
+    let first = Turn { failures_before: 0, calls: 0, has_thinking: false, has_text: true, messages_after: 2 };
     let world = run(vec![first], BTreeSet::new(), Dispatch::All);
-    let idles = kinds(&world)
-        .iter()
-        .filter(|kind| *kind == "session.status_idle")
-        .count();
-    let replies = kinds(&world)
-        .iter()
-        .filter(|kind| *kind == "agent.message")
-        .count();
+    let idles = kinds(&world).iter().filter(|kind| *kind == "session.status_idle").count();
+    let replies = kinds(&world).iter().filter(|kind| *kind == "agent.message").count();
     assert_eq!((idles, replies), (1, 2));
 }

@@ -58,15 +58,7 @@ impl Stage {
         let ids = Ids::new(Clock::system());
         let harness = harness(&store, &model, &hands, &ids, "one");
         let workspace = ids.make();
-        Self {
-            harness,
-            store,
-            model,
-            hands,
-            workspace,
-            ids,
-            node: "one".to_owned(),
-        }
+        Self { harness, store, model, hands, workspace, ids, node: "one".to_owned() }
     }
 
     /// The server process dies and another one starts on the same store and sandboxes.
@@ -121,18 +113,12 @@ impl Stage {
         let events = api::events::parse_send(body.as_bytes()).unwrap();
         let session = self.row(session).await;
         let answers = self.harness.send(&session, events).await.unwrap();
-        answers
-            .iter()
-            .map(|answer| serde_json::from_str(answer).unwrap())
-            .collect()
+        answers.iter().map(|answer| serde_json::from_str(answer).unwrap()).collect()
     }
 
     pub(crate) async fn say(&self, session: &SessionRecord, text: &str) {
-        self.send(
-            session,
-            json!([{"type": "user.message", "content": [{"type": "text", "text": text}]}]),
-        )
-        .await;
+        self.send(session, json!([{"type": "user.message", "content": [{"type": "text", "text": text}]}]))
+            .await;
     }
 
     pub(crate) async fn row(&self, session: &SessionRecord) -> SessionRecord {
@@ -144,36 +130,20 @@ impl Stage {
     }
 
     pub(crate) async fn kinds(&self, session: &SessionRecord) -> Vec<String> {
-        self.log(session)
-            .await
-            .iter()
-            .map(|entry| entry.kind.to_string())
-            .collect()
+        self.log(session).await.iter().map(|entry| entry.kind.to_string()).collect()
     }
 
     pub(crate) async fn events(&self, session: &SessionRecord, kind: &str) -> Vec<Value> {
         let log = self.log(session).await;
-        let events = log
-            .iter()
-            .filter(|entry| &*entry.kind == kind)
-            .filter_map(|entry| entry.render());
-        events
-            .map(|event| serde_json::from_str(&event).unwrap())
-            .collect()
+        let events = log.iter().filter(|entry| &*entry.kind == kind).filter_map(|entry| entry.render());
+        events.map(|event| serde_json::from_str(&event).unwrap()).collect()
     }
 
     /// Waits for an entry of this kind; what was there before counts too.
     pub(crate) async fn until(&self, session: &SessionRecord, kind: &str, count: usize) {
         let mut follower: Follower = self.store.follow(session.key);
         let waiting = async {
-            while self
-                .kinds(session)
-                .await
-                .iter()
-                .filter(|seen| *seen == kind)
-                .count()
-                < count
-            {
+            while self.kinds(session).await.iter().filter(|seen| *seen == kind).count() < count {
                 if matches!(follower.next().await, Signal::Closed) {
                     panic!("the store was closed");
                 }
@@ -181,10 +151,7 @@ impl Stage {
         };
         let in_time = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await;
         if in_time.is_err() {
-            panic!(
-                "no {count} of {kind} came; the log is {:?}",
-                self.kinds(session).await
-            );
+            panic!("no {count} of {kind} came; the log is {:?}", self.kinds(session).await);
         }
     }
 }
@@ -202,12 +169,7 @@ fn harness(store: &Store, model: &ModelServer, hands: &Arc<Hands>, ids: &Ids, no
         clock: Clock::system(),
         ids: ids.clone(),
         node: node.to_owned(),
-        policy: Policy {
-            retries_max: 2,
-            backoff_base_ms: 1,
-            backoff_max_ms: 1,
-            ..Policy::default()
-        },
+        policy: Policy { retries_max: 2, backoff_base_ms: 1, backoff_max_ms: 1, ..Policy::default() },
         limits: sandbox::Limits::default(),
         root: Root::Host,
         crash: None,
@@ -247,20 +209,13 @@ impl Hands {
     }
 
     fn result_of(&self, id: &EventId) -> Option<watch::Receiver<Result>> {
-        self.calls
-            .lock()
-            .unwrap()
-            .get(id)
-            .map(|call| call.result.subscribe())
+        self.calls.lock().unwrap().get(id).map(|call| call.result.subscribe())
     }
 }
 
 async fn outcome(mut result: watch::Receiver<Result>) -> Outcome {
     let (text, is_error) = result.wait_for(Option::is_some).await.unwrap().clone().unwrap();
-    Outcome {
-        content: vec![text_block(&text)],
-        is_error,
-    }
+    Outcome { content: vec![text_block(&text)], is_error }
 }
 
 #[async_trait]
@@ -285,10 +240,7 @@ impl Backend for Hands {
     }
 
     fn report(&self) -> Report {
-        Report {
-            mode: None,
-            primitives: Vec::new(),
-        }
+        Report { mode: None, primitives: Vec::new() }
     }
 }
 
@@ -301,13 +253,7 @@ impl Sandbox for Hands {
             let mut calls = self.calls.lock().unwrap();
             assert!(!calls.contains_key(&call.id), "{command} was started twice");
             let (sender, receiver) = watch::channel(None);
-            calls.insert(
-                call.id.clone(),
-                Running {
-                    command: command.clone(),
-                    result: sender,
-                },
-            );
+            calls.insert(call.id.clone(), Running { command: command.clone(), result: sender });
             receiver
         };
         self.started.send_modify(|started| started.push(command));

@@ -9,9 +9,7 @@ use testkit::model_server_reply::Reply;
 use crate::stage::Stage;
 
 fn bash(id: &str, command: &str) -> Reply {
-    Reply::message()
-        .tool_use(id, "bash", &json!({"command": command}))
-        .stop("tool_use")
+    Reply::message().tool_use(id, "bash", &json!({"command": command})).stop("tool_use")
 }
 
 fn text_of(event: &Value) -> &str {
@@ -26,25 +24,11 @@ async fn a_text_turn_ends_idle_with_its_lease_given_back() {
     stage.say(&session, "hi").await;
     stage.until(&session, "session.status_idle", 1).await;
     let row = stage.row(&session).await;
-    assert_eq!(
-        (row.status.as_str(), row.holder, row.runnable),
-        ("idle", None, false)
-    );
+    assert_eq!((row.status.as_str(), row.holder, row.runnable), ("idle", None, false));
     let progress: Value = serde_json::from_str(&row.progress).unwrap();
-    assert!(
-        progress["usage"]["output_tokens"].as_u64().unwrap() > 0,
-        "{progress}"
-    );
-    assert_eq!(
-        text_of(&stage.events(&session, "agent.message").await[0]),
-        "hello there"
-    );
-    let message = &stage
-        .store
-        .events(session.key, &store::EventQuery::default())
-        .await
-        .unwrap()[0]
-        .1;
+    assert!(progress["usage"]["output_tokens"].as_u64().unwrap() > 0, "{progress}");
+    assert_eq!(text_of(&stage.events(&session, "agent.message").await[0]), "hello there");
+    let message = &stage.store.events(session.key, &store::EventQuery::default()).await.unwrap()[0].1;
     assert!(message.processed_at.is_some(), "the message was picked up");
 }
 
@@ -68,10 +52,7 @@ async fn calls_of_one_reply_run_side_by_side_and_their_results_go_back_to_the_mo
     let mut told: Vec<(&str, &str)> = results
         .iter()
         .map(|result| {
-            (
-                result["tool_use_id"].as_str().unwrap(),
-                result["content"][0]["text"].as_str().unwrap(),
-            )
+            (result["tool_use_id"].as_str().unwrap(), result["content"][0]["text"].as_str().unwrap())
         })
         .collect();
     told.sort_unstable();
@@ -83,9 +64,7 @@ async fn messages_sent_while_running_wait_and_are_answered_in_order() {
     let stage = Stage::new().await;
     let session = stage.session().await;
     let gate = Gate::new();
-    stage
-        .model
-        .push(Reply::message().gate(&gate).text("first").stop("end_turn"));
+    stage.model.push(Reply::message().gate(&gate).text("first").stop("end_turn"));
     stage.model.push(Reply::saying("second"));
     stage.say(&session, "one").await;
     stage.model.request(0).await;
@@ -104,10 +83,7 @@ async fn messages_sent_while_running_wait_and_are_answered_in_order() {
         .collect();
     assert_eq!(said, ["two", "three"]);
     let waiting = stage.events(&session, "user.message").await;
-    assert!(
-        waiting.iter().all(|message| message["processed_at"].is_string()),
-        "{waiting:?}"
-    );
+    assert!(waiting.iter().all(|message| message["processed_at"].is_string()), "{waiting:?}");
     assert_eq!(stage.events(&session, "session.status_idle").await.len(), 1);
 }
 
@@ -149,9 +125,7 @@ async fn an_interrupt_stops_running_calls() {
 async fn a_passing_failure_is_shown_and_asked_again() {
     let stage = Stage::new().await;
     let session = stage.session().await;
-    stage
-        .model
-        .push(Reply::error(529, "overloaded_error", "Overloaded"));
+    stage.model.push(Reply::error(529, "overloaded_error", "Overloaded"));
     stage.model.push(Reply::message().text("half").break_off());
     stage.model.push(Reply::saying("at last"));
     stage.say(&session, "go").await;
@@ -160,24 +134,10 @@ async fn a_passing_failure_is_shown_and_asked_again() {
     let told: Vec<(&str, &str)> = errors
         .iter()
         .map(|event| &event["error"])
-        .map(|error| {
-            (
-                error["type"].as_str().unwrap(),
-                error["retry_status"]["type"].as_str().unwrap(),
-            )
-        })
+        .map(|error| (error["type"].as_str().unwrap(), error["retry_status"]["type"].as_str().unwrap()))
         .collect();
-    assert_eq!(
-        told,
-        [
-            ("model_overloaded_error", "retrying"),
-            ("model_request_failed_error", "retrying")
-        ]
-    );
-    assert_eq!(
-        stage.events(&session, "session.status_rescheduled").await.len(),
-        2
-    );
+    assert_eq!(told, [("model_overloaded_error", "retrying"), ("model_request_failed_error", "retrying")]);
+    assert_eq!(stage.events(&session, "session.status_rescheduled").await.len(), 2);
     let messages = stage.events(&session, "agent.message").await;
     assert_eq!(messages.iter().map(text_of).collect::<Vec<_>>(), ["at last"]);
 }
@@ -186,9 +146,7 @@ async fn a_passing_failure_is_shown_and_asked_again() {
 async fn a_final_failure_idles_the_session_and_the_next_message_is_answered() {
     let stage = Stage::new().await;
     let session = stage.session().await;
-    stage
-        .model
-        .push(Reply::error(401, "authentication_error", "invalid x-api-key"));
+    stage.model.push(Reply::error(401, "authentication_error", "invalid x-api-key"));
     stage.model.push(Reply::saying("better"));
     stage.say(&session, "go").await;
     stage.until(&session, "session.status_idle", 1).await;
@@ -212,10 +170,7 @@ async fn a_restart_takes_up_a_call_that_ran_on_without_the_server_and_does_not_r
     stage.until(&session, "session.status_idle", 1).await;
     assert_eq!(stage.hands.started(), ["slow"]);
     let result = &stage.events(&session, "agent.tool_result").await[0];
-    assert_eq!(
-        (text_of(result), &result["is_error"]),
-        ("finished meanwhile", &json!(false))
-    );
+    assert_eq!((text_of(result), &result["is_error"]), ("finished meanwhile", &json!(false)));
 }
 
 #[tokio::test]
@@ -241,12 +196,7 @@ async fn a_restart_closes_the_request_under_way_and_asks_again() {
 async fn previews_carry_the_id_of_the_message_that_follows() {
     let stage = Stage::new().await;
     let session = stage.session().await;
-    stage.model.push(
-        Reply::message()
-            .thinking("hm", "sig")
-            .text("one two")
-            .stop("end_turn"),
-    );
+    stage.model.push(Reply::message().thinking("hm", "sig").text("one two").stop("end_turn"));
     let mut follower = stage.store.follow(session.key);
     stage.say(&session, "go").await;
     let (mut shown, mut previewed) = (String::new(), Vec::new());
@@ -286,17 +236,10 @@ async fn a_running_session_can_be_neither_archived_nor_deleted() {
     assert_eq!(stage.harness.delete_session(&row).await.unwrap_err().status, 400);
     stage.send(&session, json!([{"type": "user.interrupt"}])).await;
     stage.until(&session, "session.status_idle", 1).await;
-    let archived = stage
-        .harness
-        .archive_session(&stage.row(&session).await)
-        .await
-        .unwrap();
+    let archived = stage.harness.archive_session(&stage.row(&session).await).await.unwrap();
     assert_eq!(archived.status, "terminated");
     let kinds = stage.kinds(&session).await;
-    assert_eq!(
-        kinds[kinds.len() - 2..],
-        ["session.thread_status_terminated", "session.status_terminated"]
-    );
+    assert_eq!(kinds[kinds.len() - 2..], ["session.thread_status_terminated", "session.status_terminated"]);
     let events = api::events::parse_send(br#"{"events":[{"type":"user.interrupt"}]}"#).unwrap();
     let error = stage.harness.send(&archived, events).await.unwrap_err();
     assert_eq!((error.status, error.retry), (409, Some(false)));

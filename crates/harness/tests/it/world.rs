@@ -80,11 +80,7 @@ impl World {
         let mut world = Self {
             log: Vec::new(),
             runs: BTreeMap::new(),
-            state: State::new(Policy {
-                retries_max: 4,
-                rounds_max: 60,
-                ..Policy::default()
-            }),
+            state: State::new(Policy { retries_max: 4, rounds_max: 60, ..Policy::default() }),
             ids,
             clock,
             thread,
@@ -104,11 +100,8 @@ impl World {
             system: String::new(),
             tools: vec!["bash".to_owned()],
         };
-        let draft = Draft {
-            id: None,
-            content: Content::Internal(SESSION_CREATED),
-            private: Some(raw(&facts)),
-        };
+        let draft =
+            Draft { id: None, content: Content::Internal(SESSION_CREATED), private: Some(raw(&facts)) };
         world.append(vec![draft]);
         world.say("begin");
         world
@@ -134,10 +127,7 @@ impl World {
     }
 
     pub(crate) fn say(&mut self, text: &str) -> EventId {
-        self.client(
-            "user.message",
-            json!({"content": [{"type": "text", "text": text}]}),
-        )
+        self.client("user.message", json!({"content": [{"type": "text", "text": text}]}))
     }
 
     /// Runs until the session is at rest.
@@ -175,20 +165,9 @@ impl World {
                 }
             }
         }
-        self.state = State::fold(
-            Policy {
-                retries_max: 4,
-                rounds_max: 60,
-                ..Policy::default()
-            },
-            &self.log,
-        );
+        self.state = State::fold(Policy { retries_max: 4, rounds_max: 60, ..Policy::default() }, &self.log);
         if self.state.is_active() {
-            self.append(vec![Draft {
-                id: None,
-                content: Content::Internal(SESSION_RESUMED),
-                private: None,
-            }]);
+            self.append(vec![Draft { id: None, content: Content::Internal(SESSION_RESUMED), private: None }]);
         }
     }
 
@@ -202,11 +181,9 @@ impl World {
             }
             Effect::Recall { call } if self.runs.contains_key(&call) => finished(call),
             Effect::Recall { call } => Outcome::Unknown { call },
-            Effect::CancelRun { call } => Outcome::Finished {
-                call,
-                content: vec![text_block("interrupted")],
-                is_error: true,
-            },
+            Effect::CancelRun { call } => {
+                Outcome::Finished { call, content: vec![text_block("interrupted")], is_error: true }
+            }
             Effect::Wait { until } => {
                 self.clock.advance_millis(until.millis_since(self.clock.now()));
                 Outcome::Waited
@@ -235,12 +212,7 @@ impl World {
                 message: "overloaded".to_owned(),
                 retry_after_ms: None,
             };
-            return Outcome::Failed {
-                span,
-                failure,
-                at: self.clock.now(),
-                jitter_permille: 500,
-            };
+            return Outcome::Failed { span, failure, at: self.clock.now(), jitter_permille: 500 };
         }
         let mut blocks = Vec::new();
         if turn.has_thinking {
@@ -256,33 +228,14 @@ impl World {
         let blocks: Vec<_> = blocks.iter().map(raw).collect();
         let ids = blocks.iter().map(|_| self.ids.make()).collect();
         let stop_reason = if turn.calls > 0 { "tool_use" } else { "end_turn" }.to_owned();
-        let usage = Usage {
-            input_tokens: 10,
-            output_tokens: 5,
-            ..Usage::default()
-        };
-        let reply = Reply {
-            blocks,
-            stop_reason,
-            stop_details: None,
-            usage,
-            model: None,
-        };
-        Outcome::Replied {
-            span,
-            reply,
-            ids,
-            cost_microcents: None,
-        }
+        let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
+        let reply = Reply { blocks, stop_reason, stop_details: None, usage, model: None };
+        Outcome::Replied { span, reply, ids, cost_microcents: None }
     }
 
     fn replies(&self) -> usize {
-        let ends = self
-            .log
-            .iter()
-            .filter(|entry| &*entry.kind == "span.model_request_end");
-        ends.filter(|entry| json_of(&entry.private)["has_reply"] == json!(true))
-            .count()
+        let ends = self.log.iter().filter(|entry| &*entry.kind == "span.model_request_end");
+        ends.filter(|entry| json_of(&entry.private)["has_reply"] == json!(true)).count()
     }
 
     fn send_messages_that_are_due(&mut self) {
@@ -300,11 +253,9 @@ impl World {
             let id = draft.id.unwrap_or_else(|| self.ids.make());
             let (kind, public, processes) = match draft.content {
                 Content::Event(event) => (event.kind(), Some(event.public(&id)), None),
-                Content::UsageSnapshot => (
-                    "session.usage",
-                    Some(raw(&json!({"type": "session.usage"}))),
-                    None,
-                ),
+                Content::UsageSnapshot => {
+                    ("session.usage", Some(raw(&json!({"type": "session.usage"}))), None)
+                }
                 Content::Processed(input) => (INPUT_PROCESSED, None, Some(input)),
                 Content::Internal(kind) => (kind, None, None),
             };
@@ -335,23 +286,15 @@ impl World {
 
     /// What clients can see, without ids and times, and without requests that brought no reply because of a crash.
     pub(crate) fn public_history(&self) -> Vec<Value> {
-        let ends = self
-            .log
-            .iter()
-            .filter(|entry| &*entry.kind == "span.model_request_end");
-        let ends = ends
-            .map(|entry| json_of(&entry.public))
-            .filter(|end| end["is_error"] == json!(true));
-        let aborted: BTreeSet<String> = ends
-            .map(|end| end["model_request_start_id"].as_str().unwrap().to_owned())
-            .collect();
+        let ends = self.log.iter().filter(|entry| &*entry.kind == "span.model_request_end");
+        let ends = ends.map(|entry| json_of(&entry.public)).filter(|end| end["is_error"] == json!(true));
+        let aborted: BTreeSet<String> =
+            ends.map(|end| end["model_request_start_id"].as_str().unwrap().to_owned()).collect();
         let is_of_aborted = |id: &Value| id.as_str().is_some_and(|id| aborted.contains(id));
         let mut history = Vec::new();
         for entry in &self.log {
-            let processed = entry
-                .processes
-                .as_ref()
-                .and_then(|id| self.log.iter().find(|other| other.id == *id));
+            let processed =
+                entry.processes.as_ref().and_then(|id| self.log.iter().find(|other| other.id == *id));
             if let Some(processed) = processed {
                 history.push(json!({"processed": json_of(&processed.public)["content"]}));
             }
@@ -370,14 +313,9 @@ impl World {
 }
 
 fn finished(call: EventId) -> Outcome {
-    Outcome::Finished {
-        call,
-        content: vec![text_block("done")],
-        is_error: false,
-    }
+    Outcome::Finished { call, content: vec![text_block("done")], is_error: false }
 }
 
 pub(crate) fn json_of(raw: &Option<Arc<serde_json::value::RawValue>>) -> Value {
-    raw.as_ref()
-        .map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap())
+    raw.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap())
 }
