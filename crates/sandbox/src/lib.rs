@@ -7,7 +7,15 @@
 //! Invariants: a call is executed at most once per id, whatever happens to the connection or to this process; a result
 //! stays inside the sandbox until it is acknowledged; a sandbox never runs with fewer walls than were asked for.
 
+mod connection;
+mod doctor;
+mod embedded;
 mod error;
+mod link;
+pub mod spawner;
+mod sys;
+mod task;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +28,10 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+pub use doctor::report;
+pub use embedded::Config;
+pub use embedded::Embedded;
+pub use embedded::SpawnerInfo;
 pub use error::Error;
 
 /// Makes sandboxes, one per session, and finds those that outlived the server that made them.
@@ -142,7 +154,7 @@ pub struct Report {
 }
 
 /// How the embedded back end makes sandboxes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// As root: a range of 65536 ids per sandbox, id-mapped layers, the user namespace entered last.

@@ -1,0 +1,285 @@
+//! A running sandbox as a server sees it: the stream to its hand.
+//!
+//! One task reads. Whoever waits for a call is told when its result comes; a result that nobody waits for yet is kept,
+//! within bounds, for it comes from a call that a former server started. When the stream ends, the sandbox has died:
+//! everybody who waits learns that, and everybody who asks later too.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use api::ids::EventId;
+use api::ids::SessionId;
+use async_trait::async_trait;
+use hand::protocol;
+use hand::protocol::CallState;
+use hand::protocol::Decoder;
+use hand::protocol::Request;
+use hand::protocol::Response;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::oneshot;
+
+use crate::Call;
+use crate::Error;
+use crate::Outcome;
+use crate::Recall;
+use crate::Sandbox;
+use crate::task::Task;
+
+/// Calls that are waited for at once in one sandbox.
+const WAITING_MAX: usize = 1024;
+/// Results that are kept for somebody to ask. The hand keeps them too, so a dropped one is asked for again.
+const KEPT_MAX: usize = 64;
+const READ_BYTES: usize = 64 * 1024;
+
+/// The stream to a hand.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    session: SessionId,
+    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    state: Arc<Mutex<State>>,
+    _reader: Task,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_lost: bool,
+    waiting: HashMap<EventId, Vec<Waiter>>,
+    waiting_count: usize,
+    kept: VecDeque<(EventId, Outcome)>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    wants: Wants,
+    sender: oneshot::Sender<Recall>,
+}
+
+/// What a waiter makes of the hand not knowing its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    /// It has just asked for it to be run, so that cannot be the answer to it.
+    Result,
+    /// It asks what became of it.
+    State,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Connection {
+    /// Takes over a stream that the spawner gave.
+    pub(crate) fn open(session: SessionId, stream: OwnedFd) -> std::io::Result<Self> {
+        let stream = StdUnixStream::from(stream);
+        stream.set_nonblocking(true)?;
+        let (reader, writer) = UnixStream::from_std(stream)?.into_split();
+        let state = Arc::new(Mutex::new(State::default()));
+        let task = Task::start(read(session.clone(), reader, Arc::clone(&state)));
+        Ok(Self { session, writer: tokio::sync::Mutex::new(writer), state, _reader: task })
+    }
+
+    /// Whether the sandbox has died.
+    pub(crate) fn is_lost(&self) -> bool {
+        lock(&self.state).is_lost
+    }
+
+    fn lost(&self) -> Error {
+        Error::Lost { session: self.session.clone() }
+    }
+
+    /// Registers for what becomes of a call.
+    fn wait_for(&self, id: &EventId, wants: Wants) -> Result<oneshot::Receiver<Recall>, Error> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = lock(&self.state);
+        if state.is_lost {
+            return Err(self.lost());
+        }
+        if state.waiting_count >= WAITING_MAX {
+            state.forget_gone();
+        }
+        if state.waiting_count >= WAITING_MAX {
+            return Err(Error::Busy { session: self.session.clone() });
+        }
+        state.waiting_count += 1;
+        state.waiting.entry(id.clone()).or_default().push(Waiter { wants, sender });
+        Ok(receiver)
+    }
+
+    async fn send(&self, request: &Request) -> Result<(), Error> {
+        let frame = protocol::encode(request).map_err(|error| match error {
+            protocol::Error::Oversize { length } => {
+                Error::TooLarge { session: self.session.clone(), bytes: length }
+            }
+            protocol::Error::Malformed(_) | protocol::Error::Unencodable(_) => self.lost(),
+        })?;
+        let mut writer = self.writer.lock().await;
+        if self.is_lost() {
+            return Err(self.lost());
+        }
+        let mut frame = Unfinished { frame: &frame, written: 0, state: &self.state };
+        while frame.written < frame.frame.len() {
+            let sent = writer.write(&frame.frame[frame.written..]).await;
+            frame.written += sent.map_err(|_| self.lost())?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, receiver: oneshot::Receiver<Recall>) -> Result<Recall, Error> {
+        receiver.await.map_err(|_| self.lost())
+    }
+}
+
+/// A frame on its way. When its sender is dropped half-way the stream is of no more use, and everybody has to know.
+struct Unfinished<'a> {
+    frame: &'a [u8],
+    written: usize,
+    state: &'a Mutex<State>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.written > 0 && self.written < self.frame.len() {
+            lock(self.state).lose();
+        }
+    }
+}
+
+#[async_trait]
+impl Sandbox for Connection {
+    async fn execute(&self, call: &Call) -> Result<Outcome, Error> {
+        let receiver = self.wait_for(&call.id, Wants::Result)?;
+        self.send(&Request::Execute {
+            id: call.id.to_string(),
+            thread: call.thread.to_string(),
+            tool: call.tool.clone(),
+            input: Arc::clone(&call.input),
+        })
+        .await?;
+        match self.settle(receiver).await? {
+            Recall::Finished(outcome) => Ok(outcome),
+            Recall::Unknown => Err(self.lost()),
+        }
+    }
+
+    async fn recall(&self, id: &EventId) -> Result<Recall, Error> {
+        if let Some(outcome) = lock(&self.state).kept(id) {
+            return Ok(Recall::Finished(outcome));
+        }
+        let receiver = self.wait_for(id, Wants::State)?;
+        self.send(&Request::Recall { id: id.to_string() }).await?;
+        self.settle(receiver).await
+    }
+
+    async fn acknowledge(&self, ids: &[EventId]) -> Result<(), Error> {
+        lock(&self.state).kept.retain(|(id, _)| !ids.contains(id));
+        let ids = ids.iter().map(ToString::to_string).collect();
+        self.send(&Request::Acknowledge { ids }).await
+    }
+
+    async fn cancel(&self, id: &EventId) -> Result<(), Error> {
+        self.send(&Request::Cancel { id: id.to_string() }).await
+    }
+}
+
+impl State {
+    fn kept(&self, id: &EventId) -> Option<Outcome> {
+        self.kept.iter().find(|(one, _)| one == id).map(|(_, outcome)| outcome.clone())
+    }
+
+    /// Tells all who wait for a call, or those of them who only ask, what became of it. True when somebody heard.
+    fn tell(&mut self, id: &EventId, recall: &Recall) -> bool {
+        let Some(waiters) = self.waiting.remove(id) else { return false };
+        let (told, others): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| match recall {
+            Recall::Finished(_) => true,
+            Recall::Unknown => waiter.wants == Wants::State,
+        });
+        self.waiting_count -= told.len();
+        if !others.is_empty() {
+            self.waiting.insert(id.clone(), others);
+        }
+        let mut is_heard = false;
+        for waiter in told {
+            is_heard |= waiter.sender.send(recall.clone()).is_ok();
+        }
+        is_heard
+    }
+
+    fn keep(&mut self, id: EventId, outcome: Outcome) {
+        if self.kept.iter().any(|(one, _)| *one == id) {
+            return;
+        }
+        if self.kept.len() == KEPT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((id, outcome));
+    }
+
+    /// Forgets waiters whose callers have gone.
+    fn forget_gone(&mut self) {
+        self.waiting.retain(|_, waiters| {
+            waiters.retain(|waiter| !waiter.sender.is_closed());
+            !waiters.is_empty()
+        });
+        self.waiting_count = self.waiting.values().map(Vec::len).sum();
+    }
+
+    /// The sandbox has died: nobody is answered any more.
+    fn lose(&mut self) {
+        self.is_lost = true;
+        self.waiting.clear();
+        self.waiting_count = 0;
+    }
+
+    fn hear(&mut self, response: Response) {
+        match response {
+            Response::Result { id, content, is_error } => {
+                let Some(id) = EventId::parse(&id) else { return };
+                let outcome = Outcome { content, is_error };
+                if !self.tell(&id, &Recall::Finished(outcome.clone())) {
+                    self.keep(id, outcome);
+                }
+            }
+            Response::State { id, state } => match (EventId::parse(&id), state) {
+                (Some(id), CallState::Unknown) => {
+                    self.tell(&id, &Recall::Unknown);
+                }
+                // The result follows, now or later.
+                (Some(_), CallState::Running | CallState::Finished) | (None, _) => {}
+            },
+            Response::Pong => {}
+        }
+    }
+}
+
+async fn read(session: SessionId, mut reader: OwnedReadHalf, state: Arc<Mutex<State>>) {
+    let mut decoder = Decoder::default();
+    let mut buffer = vec![0; READ_BYTES];
+    while let Ok(length) = reader.read(&mut buffer).await {
+        if length == 0 {
+            break;
+        }
+        decoder.push(&buffer[..length]);
+        let all = loop {
+            match decoder.message() {
+                Ok(Some(response)) => lock(&state).hear(response),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if let Err(error) = all {
+            tracing::warn!(session.id = %session, "understand the sandbox of session {session}: {error}");
+            break;
+        }
+    }
+    lock(&state).lose();
+}

@@ -1,0 +1,259 @@
+//! The embedded back end: sandboxes of this machine, made by a spawner process that this server starts or finds.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use api::ids::SessionId;
+use async_trait::async_trait;
+use tokio::process::Command;
+
+use crate::Backend;
+use crate::Error;
+use crate::Report;
+use crate::Sandbox;
+use crate::Spec;
+use crate::connection::Connection;
+use crate::link::Answered;
+use crate::link::Link;
+use crate::wire::Answer;
+use crate::wire::Ask;
+use crate::wire::PROTOCOL;
+
+/// How often a request is asked anew because the spawner went away before it answered.
+const ATTEMPTS_MAX: usize = 3;
+
+/// How the embedded back end is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of the server; the spawner keeps its files in there.
+    pub data_dir: PathBuf,
+    /// Sandboxes alive at once.
+    pub alive_max: usize,
+    /// The program that calls [`crate::spawner::main`] when it is started with `arguments`.
+    pub program: PathBuf,
+    /// What the program is started with.
+    pub arguments: Vec<OsString>,
+}
+
+impl Config {
+    /// Default settings: the spawner is this program, started as `spawner --data DIR`.
+    pub fn new(data_dir: &Path) -> io::Result<Self> {
+        // The spawner works elsewhere than this process.
+        let data_dir = std::path::absolute(data_dir)?;
+        Ok(Self {
+            alive_max: 256,
+            program: "/proc/self/exe".into(),
+            arguments: vec!["spawner".into(), "--data".into(), data_dir.clone().into()],
+            data_dir,
+        })
+    }
+}
+
+/// Sandboxes of this machine.
+#[derive(Debug)]
+pub struct Embedded {
+    config: Config,
+    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    /// One connection per sandbox, however often it is asked for.
+    connections: Mutex<HashMap<SessionId, Arc<Connection>>>,
+}
+
+/// The spawner of a data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpawnerInfo {
+    /// Its process.
+    pub pid: i32,
+    /// How it makes sandboxes; `None` when it cannot.
+    pub mode: Option<crate::Mode>,
+}
+
+impl Embedded {
+    /// A back end on this data folder. Nothing is started until the first request.
+    pub fn new(config: Config) -> Self {
+        Self { config, link: tokio::sync::Mutex::default(), connections: Mutex::default() }
+    }
+
+    /// The sessions whose sandboxes run.
+    pub async fn list(&self) -> Result<Vec<SessionId>, Error> {
+        match self.ask(Ask::List).await? {
+            (Answer::Sessions { sessions }, _) => Ok(sessions),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    /// The spawner, started if none runs.
+    pub async fn spawner(&self) -> Result<SpawnerInfo, Error> {
+        match self.ask(Ask::Ping).await? {
+            (Answer::Spawner { protocol: _, pid, mode, missing: _ }, _) => Ok(SpawnerInfo { pid, mode }),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    /// Ends every sandbox and the spawner, if one runs, and waits until it is gone. For a server that is not coming back.
+    pub async fn shut_down(&self) -> Result<(), Error> {
+        let mut held = self.link.lock().await;
+        let link = match held.take() {
+            Some(link) => link,
+            None => match Link::open(&self.config.data_dir) {
+                Ok(link) => Arc::new(link),
+                Err(_) => return Ok(()),
+            },
+        };
+        end(&link).await
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Answered, Error> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let link = self.link().await?;
+            match link.ask(ask.clone()).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && attempt < ATTEMPTS_MAX => {}
+                other => return other.map_err(|source| Error::Spawner { attempt: "ask", source }),
+            }
+        }
+    }
+
+    /// The open link, or a new one to a spawner that is found or started.
+    async fn link(&self) -> Result<Arc<Link>, Error> {
+        let mut held = self.link.lock().await;
+        if let Some(link) = held.as_ref().filter(|link| !link.is_closed()) {
+            return Ok(Arc::clone(link));
+        }
+        let link = Arc::new(self.reach().await?);
+        *held = Some(Arc::clone(&link));
+        Ok(link)
+    }
+
+    async fn reach(&self) -> Result<Link, Error> {
+        if let Ok(link) = Link::open(&self.config.data_dir) {
+            match link.ask(Ask::Ping).await {
+                Ok((Answer::Spawner { protocol: PROTOCOL, .. }, _)) => return Ok(link),
+                // Another version of this program left it; its sandboxes speak another protocol.
+                Ok((_, _)) => end(&link).await?,
+                Err(_) => {}
+            }
+        }
+        let started = self.start().await;
+        match (Link::open(&self.config.data_dir), started) {
+            // Somebody else may have started one meanwhile.
+            (Ok(link), _) => Ok(link),
+            (Err(_), Err(error)) => Err(error),
+            (Err(source), Ok(())) => Err(Error::Spawner { attempt: "connect to", source }),
+        }
+    }
+
+    async fn start(&self) -> Result<(), Error> {
+        let failed = |source| Error::Spawner { attempt: "start", source };
+        // It goes to the background by itself once it listens.
+        let output = Command::new(&self.config.program)
+            .args(&self.config.arguments)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
+            .await
+            .map_err(failed)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(failed(io::Error::other(format!("{}: {}", output.status, said.trim()))))
+    }
+
+    /// The connection that is open already, or one over a stream that is asked for.
+    async fn connect(&self, session: &SessionId, ask: Ask) -> Result<Option<Arc<Connection>>, Error> {
+        if let Some(connection) = self.connected(session) {
+            return Ok(Some(connection));
+        }
+        match self.ask(ask).await? {
+            (Answer::Connected, Some(stream)) => self.keep(session, stream).map(Some),
+            (Answer::Absent, _) => Ok(None),
+            (Answer::Unavailable { reason, remedy }, _) => Err(Error::Unavailable { reason, remedy }),
+            (Answer::Full, _) => Err(Error::Full { limit: self.config.alive_max }),
+            (Answer::Failed { reason }, _) => Err(Error::SetUp { session: session.clone(), reason }),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    fn connected(&self, session: &SessionId) -> Option<Arc<Connection>> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|_, connection| !connection.is_lost());
+        connections.get(session).map(Arc::clone)
+    }
+
+    fn keep(&self, session: &SessionId, stream: OwnedFd) -> Result<Arc<Connection>, Error> {
+        let connection = Connection::open(session.clone(), stream)
+            .map_err(|source| Error::Spawner { attempt: "take a stream of", source })?;
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have asked at the same time; one connection is enough.
+        if let Some(other) = connections.get(session).filter(|other| !other.is_lost()) {
+            return Ok(Arc::clone(other));
+        }
+        let connection = Arc::new(connection);
+        connections.insert(session.clone(), Arc::clone(&connection));
+        Ok(connection)
+    }
+}
+
+/// Asks a spawner to end and waits until it has.
+async fn end(link: &Link) -> Result<(), Error> {
+    match link.ask(Ask::Shutdown).await {
+        Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+            Err(Error::Spawner { attempt: "end", source: error })
+        }
+        Ok(_) | Err(_) => {
+            link.closed().await;
+            Ok(())
+        }
+    }
+}
+
+fn unexpected(answer: &Answer) -> Error {
+    let source = io::Error::other(format!("it answered {answer:?}"));
+    Error::Spawner { attempt: "understand", source }
+}
+
+#[async_trait]
+impl Backend for Embedded {
+    async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
+        let Spec { session, limits, root } = spec;
+        let ask = Ask::Provision {
+            session: session.clone(),
+            limits: *limits,
+            root: root.clone(),
+            alive_max: self.config.alive_max,
+        };
+        match self.connect(session, ask).await? {
+            Some(connection) => Ok(connection),
+            None => Err(Error::Lost { session: session.clone() }),
+        }
+    }
+
+    async fn adopt(&self, session: &SessionId) -> Result<Option<Arc<dyn Sandbox>>, Error> {
+        let connection = self.connect(session, Ask::Adopt { session: session.clone() }).await?;
+        Ok(connection.map(|connection| connection as Arc<dyn Sandbox>))
+    }
+
+    async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
+        match self.ask(Ask::End { session: session.clone(), keep_files }).await? {
+            (Answer::Ended, _) => Ok(()),
+            (Answer::Failed { reason }, _) => Err(Error::SetUp { session: session.clone(), reason }),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    fn report(&self) -> Report {
+        crate::doctor::report(&self.config.data_dir)
+    }
+}

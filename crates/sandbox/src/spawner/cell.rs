@@ -1,0 +1,92 @@
+//! One sandbox as the spawner sees it: a process to watch and a socket to send connections to.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use api::ids::SessionId;
+use hand::protocol::control;
+
+use super::group::Group;
+use super::owners::Range;
+use crate::Limits;
+use crate::Root;
+use crate::sys::process::Child;
+use crate::sys::socket;
+
+/// Longest reason that a hand gives for failed walls.
+const REASON_BYTES_MAX: usize = 4096;
+
+/// A sandbox.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) child: Child,
+    pub(super) control: OwnedFd,
+    pub(super) group: Group,
+    pub(super) range: Option<Range>,
+    pub(super) state: State,
+}
+
+/// Where a sandbox is in its life.
+#[derive(Debug)]
+pub(super) enum State {
+    /// The walls are being raised; these wait for a connection.
+    Starting { deadline: Instant, waiting: Vec<Waiter> },
+    /// Calls are served.
+    Running,
+    /// It was killed and is about to be gone.
+    Ending { after: Vec<After> },
+}
+
+/// Who is to be answered: a client and the number of its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    pub(super) client: u64,
+    pub(super) number: u64,
+}
+
+/// What is to happen when a sandbox is gone.
+#[derive(Debug)]
+pub(super) enum After {
+    /// The waiter is told so.
+    Ended { waiter: Waiter, keep_files: bool },
+    /// The waiter is told that setting up failed.
+    Failed { waiter: Waiter, reason: String },
+    /// A new one is made.
+    Provision { waiter: Waiter, plan: Plan },
+}
+
+/// What a sandbox is to be.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) session: SessionId,
+    pub(super) limits: Limits,
+    pub(super) root: Root,
+    pub(super) alive_max: usize,
+}
+
+impl Cell {
+    /// A new stream to the hand.
+    pub(super) fn connect(&self) -> io::Result<OwnedFd> {
+        let (ours, theirs) = socket::stream_pair()?;
+        socket::send(self.control.as_fd(), &[control::ADOPT], Some(theirs.as_fd()))?;
+        Ok(ours)
+    }
+
+    /// What the hand has said about its walls: nothing yet, that they stand, or why they do not.
+    pub(super) fn said(&self) -> Option<Result<(), String>> {
+        let mut buffer = [0; REASON_BYTES_MAX];
+        let length = match socket::receive(self.control.as_fd(), &mut buffer) {
+            Ok((length, _)) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(Err(error.to_string())),
+        };
+        match buffer[..length].split_first() {
+            Some((&control::READY, _)) => Some(Ok(())),
+            Some((&control::FAILED, reason)) => Some(Err(String::from_utf8_lossy(reason).into_owned())),
+            Some(_) => Some(Err("the hand said something else than whether its walls stand".to_owned())),
+            None => Some(Err("the hand ended without a word".to_owned())),
+        }
+    }
+}

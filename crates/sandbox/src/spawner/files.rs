@@ -1,0 +1,162 @@
+//! The files of the spawner in the data folder, and the removal of what sessions leave.
+//!
+//! ```text
+//! base/           the root file system of host mode, rebuilt at every start
+//! stage/          empty folders that every sandbox mounts on, each in a namespace of its own
+//! sandboxes/ID/   what a session wrote (upper, work) and what it was given (uploads)
+//! trash/          what is being removed
+//! ```
+//! Only the spawner's user can enter these folders: files inside carry the owners and set-user-id bits that a session gave
+//! them. A session's tree is hostile: any depth, any names, folders without permissions.
+
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use api::ids::SessionId;
+
+use super::base;
+
+/// How deep a removal goes before it moves a folder up; each level holds a descriptor.
+const DEPTH_MAX: usize = 64;
+
+/// Where things are in the data folder.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) base: PathBuf,
+    pub(super) stage: PathBuf,
+    sandboxes: PathBuf,
+    trash: PathBuf,
+    discarded: u64,
+}
+
+/// The folders of one session.
+#[derive(Debug)]
+pub(super) struct SessionFiles {
+    pub(super) writable: PathBuf,
+    pub(super) uploads: PathBuf,
+}
+
+impl Files {
+    /// Makes the folders of a data folder, and the base anew.
+    pub(super) fn open(data_dir: &Path) -> io::Result<Self> {
+        let [base, stage, sandboxes, trash] =
+            ["base", "stage", "sandboxes", "trash"].map(|name| data_dir.join(name));
+        for folder in [&sandboxes, &trash] {
+            make_folder(folder, 0o700)?;
+        }
+        make_folder(&stage, 0o755)?;
+        for name in ["lower", "rw", "root"] {
+            make_folder(&stage.join(name), 0o755)?;
+        }
+        base::build(&base)?;
+        Ok(Self { base, stage, sandboxes, trash, discarded: 0 })
+    }
+
+    /// The folders of a session, made if they are not there.
+    pub(super) fn session(&self, session: &SessionId) -> io::Result<SessionFiles> {
+        let folder = self.sandboxes.join(session.as_str());
+        make_folder(&folder, 0o755)?;
+        for name in ["upper", "work", "uploads"] {
+            make_folder(&folder.join(name), 0o755)?;
+        }
+        Ok(SessionFiles { uploads: folder.join("uploads"), writable: folder })
+    }
+
+    /// Moves the files of a session out of the way, to be removed. Fine when there are none.
+    pub(super) fn discard(&mut self, session: &SessionId) -> io::Result<()> {
+        self.discarded += 1;
+        let place = self.trash.join(format!("{session}.{}.{}", std::process::id(), self.discarded));
+        match std::fs::rename(self.sandboxes.join(session.as_str()), place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// What waits to be removed.
+    pub(super) fn has_trash(&self) -> bool {
+        std::fs::read_dir(&self.trash).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// The folder to hand to [`empty`].
+    pub(super) fn trash(&self) -> &Path {
+        &self.trash
+    }
+}
+
+/// Makes a folder with exactly these permissions. Fine when it is there.
+pub(super) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes everything in a folder. Never follows a link, holds a bounded number of descriptors whatever the depth, and
+/// goes on past what it cannot remove; answers the first failure.
+pub(super) fn empty(folder: &Path) -> io::Result<()> {
+    let top = open_folder(folder)?;
+    let mut failure = None;
+    let mut moved = 0;
+    loop {
+        let before = moved;
+        empty_open(&top, &top, 0, &mut moved, &mut failure);
+        if moved == before || failure.is_some() {
+            break;
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+fn empty_open(folder: &File, top: &File, depth: usize, moved: &mut u64, failure: &mut Option<io::Error>) {
+    let names = match std::fs::read_dir(through(folder)) {
+        Ok(entries) => entries.flatten().map(|entry| entry.file_name()),
+        Err(error) => {
+            failure.get_or_insert(error);
+            return;
+        }
+    };
+    for name in names {
+        let path = through(folder).join(&name);
+        if let Err(error) = remove_one(&path, top, depth, moved, failure) {
+            failure.get_or_insert(error);
+        }
+    }
+}
+
+fn remove_one(
+    path: &Path,
+    top: &File,
+    depth: usize,
+    moved: &mut u64,
+    failure: &mut Option<io::Error>,
+) -> io::Result<()> {
+    if !path.symlink_metadata()?.is_dir() {
+        return std::fs::remove_file(path);
+    }
+    if depth == DEPTH_MAX {
+        *moved += 1;
+        return std::fs::rename(path, through(top).join(format!("deep.{}.{moved}", std::process::id())));
+    }
+    let folder = open_folder(path)?;
+    empty_open(&folder, top, depth + 1, moved, failure);
+    drop(folder);
+    std::fs::remove_dir(path)
+}
+
+/// A path to an open folder that cannot be diverted.
+fn through(folder: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd()))
+}
+
+fn open_folder(path: &Path) -> io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    File::options().read(true).custom_flags(flags).open(path).map(|file| File::from(OwnedFd::from(file)))
+}

@@ -1,0 +1,149 @@
+//! Starting one sandbox: its folders, groups, ids, and the hand with its specification.
+
+use std::io;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use hand::confine::Bind;
+use hand::confine::Spec;
+
+use super::base;
+use super::cell::Plan;
+use super::files::Files;
+use super::group::Group;
+use super::group::Groups;
+use super::host;
+use super::owners::Owners;
+use super::owners::Range;
+use crate::Mode;
+use crate::Root;
+use crate::sys::process;
+use crate::sys::process::Child;
+use crate::sys::process::Maps;
+use crate::sys::process::Start;
+use crate::sys::socket;
+
+/// The program inside a sandbox, built for this one.
+const HAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hand"));
+
+/// Part of a sandbox's memory that `/dev/shm` may take; a full one must not starve the processes.
+const SHARED_MEMORY_DIVISOR: u64 = 8;
+/// Processes above the bound of the control group that the resource limit leaves, so that the group's bound is the one met.
+const PROCESSES_SLACK: u64 = 64;
+
+/// Everything that making sandboxes takes.
+#[derive(Debug)]
+pub(super) struct Launcher {
+    pub(super) mode: Mode,
+    pub(super) owners: Owners,
+    pub(super) groups: Groups,
+    program: OwnedFd,
+}
+
+/// A hand that was started and raises its walls now.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub(super) child: Child,
+    pub(super) control: OwnedFd,
+    pub(super) group: Group,
+    pub(super) range: Option<Range>,
+}
+
+impl Launcher {
+    pub(super) fn new(mode: Mode, data_dir: &Path) -> io::Result<Self> {
+        let (groups, seed) = host::groups(data_dir)?;
+        let program = process::sealed_program(HAND)?;
+        Ok(Self { mode, owners: Owners::new(mode, seed), groups, program })
+    }
+
+    /// Starts the hand of a sandbox.
+    pub(super) fn launch(&mut self, files: &Files, plan: &Plan) -> io::Result<Launched> {
+        let range = self.owners.take()?;
+        let mut group = match self.groups.make(plan.session.as_str(), &plan.limits) {
+            Ok(group) => group,
+            Err(error) => {
+                self.owners.give_back(range);
+                return Err(error);
+            }
+        };
+        match self.start(files, plan, range.as_ref(), &group) {
+            Ok((child, control)) => Ok(Launched { child, control, group, range }),
+            Err(error) => {
+                group.remove();
+                self.owners.give_back(range);
+                Err(error)
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        files: &Files,
+        plan: &Plan,
+        range: Option<&Range>,
+        group: &Group,
+    ) -> io::Result<(Child, OwnedFd)> {
+        let spec = serde_json::to_vec(&self.spec(files, plan, range)?)?;
+        let (control, theirs) = socket::message_pair()?;
+        let (awaited, mut go) = io::pipe()?;
+        let maps = match &self.owners {
+            Owners::Ranges { .. } => Maps::None,
+            Owners::Subordinate(_) => Maps::Awaited(awaited.as_fd()),
+            Owners::Single { users, groups } => Maps::Own { users, groups },
+        };
+        let child = process::start(&Start {
+            program: self.program.as_fd(),
+            control: theirs.as_fd(),
+            user_namespace: range.map(|range| range.namespace.as_fd()),
+            group: group.unified(),
+            namespaces: host::namespaces(self.mode),
+            maps,
+        })?;
+        let sent = (|| {
+            group.take_in(child.pid)?;
+            if let Owners::Subordinate(subordinate) = &self.owners {
+                subordinate.map(child.pid)?;
+                go.write_all(b"m")?;
+            }
+            // Only now does the hand begin: whatever it makes is counted.
+            socket::send(control.as_fd(), &spec, None)
+        })();
+        if let Err(error) = sent {
+            child.kill()?;
+            child.reap(true)?;
+            return Err(error);
+        }
+        Ok((child, control))
+    }
+
+    fn spec(&self, files: &Files, plan: &Plan, range: Option<&Range>) -> io::Result<Spec> {
+        let own = files.session(&plan.session)?;
+        let mut binds = match &plan.root {
+            Root::Host => base::binds(),
+            Root::Directory(_) => Vec::new(),
+        };
+        binds.push(Bind {
+            source: own.uploads,
+            target: "/mnt/session/uploads".into(),
+            is_writable: false,
+            may_be_unmapped: false,
+        });
+        let memory = plan.limits.memory_bytes_max;
+        Ok(Spec {
+            identity: self.owners.identity(range),
+            stage: files.stage.clone(),
+            lower: match &plan.root {
+                Root::Host => files.base.clone(),
+                Root::Directory(folder) => folder.canonicalize()?,
+            },
+            writable: own.writable,
+            binds,
+            writes_names: matches!(plan.root, Root::Directory(_)),
+            shared_memory_bytes_max: memory / SHARED_MEMORY_DIVISOR,
+            processes_max: u64::from(plan.limits.processes_max) + PROCESSES_SLACK,
+            data_bytes_max: (!self.groups.has_memory()).then_some(memory),
+        })
+    }
+}

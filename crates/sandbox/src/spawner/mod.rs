@@ -1,0 +1,120 @@
+//! The spawner: a process of its own that makes and ends sandboxes for a server.
+//!
+//! It has what privilege the host gives and no secret: its environment is empty, it opens nothing of the server's, and it
+//! never reads a byte that a sandbox wrote except the one message that says whether the walls stand. It outlives a killed
+//! server, so that the next one can adopt the sandboxes; left alone for some minutes it ends them and itself. Sandboxes
+//! never outlive it: each hand is tied to it by a signal and by its control socket.
+//!
+//! One thread, one loop. Nothing in the loop waits for a sandbox or a client.
+
+mod base;
+mod cell;
+mod files;
+pub(crate) mod group;
+pub(crate) mod host;
+mod launch;
+pub(crate) mod owners;
+mod requests;
+mod serve;
+mod trash;
+
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::sys::process;
+use crate::sys::process::Forked;
+use crate::sys::socket;
+use crate::wire;
+
+const LOCK_ATTEMPTS_MAX: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// How a spawner behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long it goes on without a server.
+    pub alone_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { alone_max: Duration::from_mins(10) }
+    }
+}
+
+/// Becomes the spawner of the data folder: returns in the process that was started, once the spawner listens in the
+/// background or has failed to, with the status to exit with. The reason of a failure goes to standard error.
+///
+/// Must be called first thing in a process with a single thread.
+#[expect(clippy::print_stderr, reason = "the process that started this one reads the reason there")]
+pub fn main(data_dir: &Path, options: &Options) -> ExitCode {
+    match begin(data_dir, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(data_dir: &Path, options: &Options) -> io::Result<()> {
+    process::close_from(3)?;
+    let data_dir = data_dir.canonicalize()?;
+    std::env::set_current_dir("/")?;
+    let (listener, lock) = take(&data_dir)?;
+    match process::fork(0)? {
+        Forked::Parent(_) => {
+            // The lock and the socket live on in the copy.
+            Ok(())
+        }
+        Forked::Child => {
+            let status = match run(data_dir, options, listener) {
+                Ok(()) => 0,
+                Err(error) => {
+                    log(&format!("the spawner ended: {error}"));
+                    1
+                }
+            };
+            drop(lock);
+            process::exit_copy(status)
+        }
+    }
+}
+
+/// Makes sure that this is the only spawner of the data folder, and starts to listen.
+fn take(data_dir: &Path) -> io::Result<(OwnedFd, File)> {
+    let lock = File::options().create(true).truncate(false).write(true).open(data_dir.join("spawner.lock"))?;
+    // One that is just ending holds it a little longer.
+    let mut attempts = 0;
+    while lock.try_lock().is_err() {
+        attempts += 1;
+        if attempts == LOCK_ATTEMPTS_MAX {
+            return Err(io::Error::other("another spawner serves this data folder"));
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    Ok((socket::listen(data_dir, wire::SOCKET)?, lock))
+}
+
+fn run(data_dir: PathBuf, options: &Options, listener: OwnedFd) -> io::Result<()> {
+    process::lead_own_session()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let log = File::create(data_dir.join("spawner.log"))?;
+    process::duplicate_onto(null.as_fd(), 0)?;
+    process::duplicate_onto(null.as_fd(), 1)?;
+    process::duplicate_onto(log.as_fd(), 2)?;
+    drop((null, log));
+    serve::Spawner::new(data_dir, *options, listener)?.serve()
+}
+
+/// Writes a line to the spawner's log. There is nobody to tell when that fails.
+fn log(line: &str) {
+    drop(writeln!(io::stderr(), "{line}"));
+}

@@ -1,0 +1,223 @@
+//! What is done for a request, and what follows when a sandbox is up or gone.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use api::ids::SessionId;
+
+use super::cell::After;
+use super::cell::Cell;
+use super::cell::Plan;
+use super::cell::State;
+use super::cell::Waiter;
+use super::launch::Launched;
+use super::log;
+use super::serve::Spawner;
+use crate::wire::Answer;
+use crate::wire::Ask;
+use crate::wire::PROTOCOL;
+
+/// How long raising the walls may take. Usual is a few milliseconds.
+const START_MAX: Duration = Duration::from_secs(10);
+
+impl Spawner {
+    /// Does what a client asks, now or as soon as it can be done.
+    pub(super) fn answer(&mut self, waiter: Waiter, ask: Ask) {
+        match ask {
+            Ask::Provision { session, limits, root, alive_max } => {
+                self.provision(waiter, Plan { session, limits, root, alive_max });
+            }
+            Ask::Adopt { session } => self.adopt(waiter, &session),
+            Ask::End { session, keep_files } => self.end(waiter, &session, keep_files),
+            Ask::List => {
+                let sessions = self.cells.keys().cloned().collect();
+                self.reply(waiter, Answer::Sessions { sessions }, None);
+            }
+            Ask::Ping => self.introduce(waiter),
+            Ask::Shutdown => self.close(Some(waiter)),
+        }
+    }
+
+    fn introduce(&mut self, waiter: Waiter) {
+        let (mode, missing) = match &self.launcher {
+            Ok(launcher) => (Some(launcher.mode), launcher.groups.missing().to_vec()),
+            Err(_) => (None, Vec::new()),
+        };
+        let pid = i32::try_from(std::process::id()).expect("a process id is a positive i32");
+        self.reply(waiter, Answer::Spawner { protocol: PROTOCOL, pid, mode, missing }, None);
+    }
+
+    fn provision(&mut self, waiter: Waiter, plan: Plan) {
+        if self.closing.is_some() {
+            return self.fail(waiter, "the spawner is ending");
+        }
+        match self.cells.get_mut(&plan.session).map(|cell| &mut cell.state) {
+            None => self.start(waiter, &plan),
+            Some(State::Starting { waiting, .. }) => waiting.push(waiter),
+            Some(State::Running) => {
+                let session = plan.session.clone();
+                self.connect(waiter, &session, After::Provision { waiter, plan });
+            }
+            Some(State::Ending { after }) => after.push(After::Provision { waiter, plan }),
+        }
+    }
+
+    fn adopt(&mut self, waiter: Waiter, session: &SessionId) {
+        match self.cells.get_mut(session).map(|cell| &mut cell.state) {
+            Some(State::Starting { waiting, .. }) => waiting.push(waiter),
+            Some(State::Running) => {
+                if let Some(Ok(stream)) = self.cells.get(session).map(Cell::connect) {
+                    self.reply(waiter, Answer::Connected, Some(&stream));
+                } else {
+                    // It is about to be gone.
+                    self.reply(waiter, Answer::Absent, None);
+                }
+            }
+            None | Some(State::Ending { .. }) => self.reply(waiter, Answer::Absent, None),
+        }
+    }
+
+    fn end(&mut self, waiter: Waiter, session: &SessionId, keep_files: bool) {
+        if self.cells.contains_key(session) {
+            self.kill(session, vec![After::Ended { waiter, keep_files }]);
+        } else {
+            self.ended(waiter, session, keep_files);
+        }
+    }
+
+    /// Tells that no sandbox of the session runs, after its files are out of the way if they are not kept.
+    fn ended(&mut self, waiter: Waiter, session: &SessionId, keep_files: bool) {
+        if !keep_files && let Err(error) = self.files.discard(session) {
+            return self.fail(waiter, &format!("remove the files: {error}"));
+        }
+        if !keep_files {
+            self.trash.note();
+        }
+        self.reply(waiter, Answer::Ended, None);
+    }
+
+    fn start(&mut self, waiter: Waiter, plan: &Plan) {
+        let launcher = match &mut self.launcher {
+            Ok(launcher) => launcher,
+            Err(unavailable) => {
+                let (reason, remedy) = (unavailable.reason.clone(), unavailable.remedy.clone());
+                return self.reply(waiter, Answer::Unavailable { reason, remedy }, None);
+            }
+        };
+        if self.cells.len() >= plan.alive_max {
+            return self.reply(waiter, Answer::Full, None);
+        }
+        match launcher.launch(&self.files, plan) {
+            Ok(Launched { child, control, group, range }) => {
+                let state = State::Starting { deadline: Instant::now() + START_MAX, waiting: vec![waiter] };
+                let cell = Cell { child, control, group, range, state };
+                self.cells.insert(plan.session.clone(), cell);
+            }
+            Err(error) => self.fail(waiter, &error.to_string()),
+        }
+    }
+
+    /// A hand has said whether its walls stand.
+    pub(super) fn walls(&mut self, session: &SessionId) {
+        let Some(cell) = self.cells.get_mut(session) else { return };
+        match cell.said() {
+            None => {}
+            Some(Ok(())) => {
+                let State::Starting { waiting, .. } = std::mem::replace(&mut cell.state, State::Running) else {
+                    return;
+                };
+                for waiter in waiting {
+                    let reason = "the hand does not take connections".to_owned();
+                    self.connect(waiter, session, After::Failed { waiter, reason });
+                }
+            }
+            Some(Err(reason)) => self.give_up(session, &reason),
+        }
+    }
+
+    /// Connects a waiter to a running sandbox. One that cannot be reached is ended first, and then comes `otherwise`.
+    fn connect(&mut self, waiter: Waiter, session: &SessionId, otherwise: After) {
+        match self.cells.get(session).map(Cell::connect) {
+            Some(Ok(stream)) => self.reply(waiter, Answer::Connected, Some(&stream)),
+            Some(Err(error)) => {
+                log(&format!("reach the hand of {session}: {error}"));
+                self.kill(session, vec![otherwise]);
+            }
+            None => self.reply(waiter, Answer::Absent, None),
+        }
+    }
+
+    /// Ends a sandbox and tells those who wait for it why.
+    pub(super) fn give_up(&mut self, session: &SessionId, reason: &str) {
+        let Some(cell) = self.cells.get_mut(session) else { return };
+        let waiting = match &mut cell.state {
+            State::Starting { waiting, .. } => std::mem::take(waiting),
+            State::Running | State::Ending { .. } => Vec::new(),
+        };
+        log(&format!("ended the sandbox of {session}: {reason}"));
+        let after = waiting.into_iter().map(|waiter| After::Failed { waiter, reason: reason.to_owned() });
+        self.kill(session, after.collect());
+    }
+
+    fn kill(&mut self, session: &SessionId, after: Vec<After>) {
+        let Some(cell) = self.cells.get_mut(session) else { return };
+        if let Err(error) = cell.child.kill() {
+            log(&format!("kill the hand of {session}: {error}"));
+        }
+        match &mut cell.state {
+            State::Ending { after: former } => former.extend(after),
+            State::Starting { waiting, .. } => {
+                let reason = "the sandbox was ended";
+                let failed =
+                    waiting.drain(..).map(|waiter| After::Failed { waiter, reason: reason.to_owned() });
+                let after = failed.chain(after).collect();
+                cell.state = State::Ending { after };
+            }
+            State::Running => cell.state = State::Ending { after },
+        }
+    }
+
+    /// A hand's process is over, and with it every process of its sandbox.
+    pub(super) fn hand_ended(&mut self, session: &SessionId) {
+        let Some(cell) = self.cells.get(session) else { return };
+        let status = match cell.child.reap(false) {
+            Ok(None) => return,
+            Ok(Some(status)) => status,
+            Err(error) => {
+                log(&format!("learn how the hand of {session} ended: {error}"));
+                0
+            }
+        };
+        let reason = match cell.said() {
+            Some(Err(reason)) => reason,
+            Some(Ok(())) | None => format!("the hand ended with {status}"),
+        };
+        let Some(cell) = self.cells.remove(session) else { return };
+        let Cell { child: _, control: _, mut group, range, state } = cell;
+        if !group.remove() {
+            self.lingering.push(group);
+        }
+        if let Ok(launcher) = &mut self.launcher {
+            launcher.owners.give_back(range);
+        }
+        match state {
+            State::Starting { waiting, .. } => {
+                waiting.into_iter().for_each(|waiter| self.fail(waiter, &reason));
+            }
+            State::Running => log(&format!("the hand of {session} ended with {status}")),
+            State::Ending { after } => after.into_iter().for_each(|after| self.follow(session, after)),
+        }
+    }
+
+    fn follow(&mut self, session: &SessionId, after: After) {
+        match after {
+            After::Ended { waiter, keep_files } => self.ended(waiter, session, keep_files),
+            After::Failed { waiter, reason } => self.fail(waiter, &reason),
+            After::Provision { waiter, plan } => self.provision(waiter, plan),
+        }
+    }
+
+    fn fail(&mut self, waiter: Waiter, reason: &str) {
+        self.reply(waiter, Answer::Failed { reason: reason.to_owned() }, None);
+    }
+}

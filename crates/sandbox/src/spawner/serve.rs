@@ -1,0 +1,262 @@
+//! The loop: clients ask, hands report, processes end, time passes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use api::ids::SessionId;
+
+use super::Options;
+use super::cell::Cell;
+use super::cell::State;
+use super::cell::Waiter;
+use super::files::Files;
+use super::group::Group;
+use super::host;
+use super::host::Unavailable;
+use super::launch::Launcher;
+use super::log;
+use super::trash::Trash;
+use crate::sys::process;
+use crate::sys::socket;
+use crate::wire::Answer;
+use crate::wire::MESSAGE_BYTES_MAX;
+use crate::wire::Reply;
+use crate::wire::Request;
+
+/// Connections of servers at once. One is usual, two while one takes over from another.
+const CLIENTS_MAX: usize = 16;
+/// How soon what could not be removed is tried again.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// All that the spawner knows.
+#[derive(Debug)]
+pub(super) struct Spawner {
+    pub(super) launcher: Result<Launcher, Unavailable>,
+    pub(super) files: Files,
+    pub(super) cells: BTreeMap<SessionId, Cell>,
+    /// Who wants to know that the spawner is about to end; set when it is to.
+    pub(super) closing: Option<Vec<Waiter>>,
+    pub(super) trash: Trash,
+    /// Groups whose last processes are still on their way out.
+    pub(super) lingering: Vec<Group>,
+    clients: BTreeMap<u64, OwnedFd>,
+    clients_seen: u64,
+    alone_since: Option<Instant>,
+    options: Options,
+    listener: OwnedFd,
+    termination: OwnedFd,
+    data_dir: PathBuf,
+}
+
+/// What a descriptor in the poll belongs to.
+#[derive(Clone, Debug)]
+enum Source {
+    Listener,
+    Termination,
+    Client(u64),
+    /// The control socket of a hand that raises its walls.
+    Walls(SessionId),
+    /// The process of a hand.
+    Hand(SessionId),
+    /// The process that empties the trash.
+    Trash,
+}
+
+impl Spawner {
+    pub(super) fn new(data_dir: PathBuf, options: Options, listener: OwnedFd) -> io::Result<Self> {
+        process::set_umask(0o022);
+        let termination = process::termination()?;
+        let files = Files::open(&data_dir)?;
+        let launcher = match host::mode() {
+            Ok(mode) => Ok(Launcher::new(mode, &data_dir)?),
+            Err(unavailable) => Err(unavailable),
+        };
+        Ok(Self {
+            launcher,
+            files,
+            cells: BTreeMap::new(),
+            closing: None,
+            trash: Trash::default(),
+            lingering: Vec::new(),
+            clients: BTreeMap::new(),
+            clients_seen: 0,
+            alone_since: Some(Instant::now()),
+            options,
+            listener,
+            termination,
+            data_dir,
+        })
+    }
+
+    pub(super) fn serve(mut self) -> io::Result<()> {
+        loop {
+            for source in self.wait()? {
+                match source {
+                    Source::Listener => self.accept(),
+                    Source::Termination => self.close(None),
+                    Source::Client(client) => self.read(client),
+                    Source::Walls(session) => self.walls(&session),
+                    Source::Hand(session) => self.hand_ended(&session),
+                    Source::Trash => self.trash.ended(),
+                }
+            }
+            self.pass_time();
+            if self.closing.is_some() && self.cells.is_empty() {
+                break;
+            }
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// Waits until something happens, and says what.
+    fn wait(&self) -> io::Result<Vec<Source>> {
+        let mut sources = vec![Source::Listener, Source::Termination];
+        let mut fds: Vec<BorrowedFd<'_>> = vec![self.listener.as_fd(), self.termination.as_fd()];
+        for (client, socket) in &self.clients {
+            sources.push(Source::Client(*client));
+            fds.push(socket.as_fd());
+        }
+        for (session, cell) in &self.cells {
+            // A hand that ends closes its socket too: its last word is read first.
+            if matches!(cell.state, State::Starting { .. }) {
+                sources.push(Source::Walls(session.clone()));
+                fds.push(cell.control.as_fd());
+            }
+            sources.push(Source::Hand(session.clone()));
+            fds.push(cell.child.fd.as_fd());
+        }
+        if let Some(fd) = self.trash.running() {
+            sources.push(Source::Trash);
+            fds.push(fd);
+        }
+        let ready = process::wait_readable(&fds, self.timeout_ms())?;
+        Ok(sources.into_iter().zip(ready).filter_map(|(source, is_ready)| is_ready.then_some(source)).collect())
+    }
+
+    /// Milliseconds until time alone makes something happen; negative for never.
+    fn timeout_ms(&self) -> i32 {
+        let starting = self.cells.values().filter_map(|cell| match &cell.state {
+            State::Starting { deadline, .. } => Some(*deadline),
+            State::Running | State::Ending { .. } => None,
+        });
+        let alone = self.alone_since.map(|since| since + self.options.alone_max);
+        let retry = (!self.lingering.is_empty()).then(|| Instant::now() + RETRY);
+        let next = starting.chain(alone).chain(retry).chain(self.trash.retry_at()).min();
+        next.map_or(-1, |at| {
+            let left = at.saturating_duration_since(Instant::now()).as_millis();
+            i32::try_from(left + 1).unwrap_or(i32::MAX)
+        })
+    }
+
+    fn pass_time(&mut self) {
+        let now = Instant::now();
+        let late: Vec<SessionId> = self
+            .cells
+            .iter()
+            .filter(|(_, cell)| matches!(&cell.state, State::Starting { deadline, .. } if *deadline <= now))
+            .map(|(session, _)| session.clone())
+            .collect();
+        for session in late {
+            self.give_up(&session, "raising the walls took too long");
+        }
+        self.lingering.retain_mut(|group| !group.remove());
+        if let Ok(launcher) = &self.launcher {
+            self.trash.empty_when_due(&self.files, &launcher.owners);
+        }
+        let is_alone = self.alone_since.is_some_and(|since| since + self.options.alone_max <= now);
+        if is_alone && self.closing.is_none() {
+            log("no server came back: ending");
+            self.close(None);
+        }
+    }
+
+    fn accept(&mut self) {
+        let (socket, uid) = match socket::accept(self.listener.as_fd()) {
+            Ok(accepted) => accepted,
+            Err(error) => return log(&format!("accept a server: {error}")),
+        };
+        let (own, _) = process::ids();
+        if uid != own && uid != 0 {
+            return log(&format!("refused a connection of user {uid}"));
+        }
+        if self.clients.len() >= CLIENTS_MAX {
+            return log("refused a connection: too many are open");
+        }
+        self.clients_seen += 1;
+        self.clients.insert(self.clients_seen, socket);
+        self.alone_since = None;
+    }
+
+    /// Reads one request of a client, or sees that the client has gone.
+    fn read(&mut self, client: u64) {
+        let Some(socket) = self.clients.get(&client) else { return };
+        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        match socket::receive(socket.as_fd(), &mut buffer) {
+            Ok((0, _)) => self.drop_client(client),
+            Ok((length, _)) => match serde_json::from_slice(&buffer[..length]) {
+                Ok(Request { number, ask }) => self.answer(Waiter { client, number }, ask),
+                Err(error) => {
+                    log(&format!("understand a request: {error}"));
+                    self.drop_client(client);
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                log(&format!("read a request: {error}"));
+                self.drop_client(client);
+            }
+        }
+    }
+
+    fn drop_client(&mut self, client: u64) {
+        self.clients.remove(&client);
+        if self.clients.is_empty() {
+            self.alone_since = Some(Instant::now());
+        }
+    }
+
+    /// Answers a request. A client that does not read its answers is dropped.
+    pub(super) fn reply(&mut self, waiter: Waiter, answer: Answer, attached: Option<&OwnedFd>) {
+        let Some(socket) = self.clients.get(&waiter.client) else { return };
+        let reply = Reply { number: waiter.number, answer };
+        let bytes = serde_json::to_vec(&reply).expect("plain data with text keys becomes JSON");
+        if let Err(error) = socket::send(socket.as_fd(), &bytes, attached.map(AsFd::as_fd)) {
+            log(&format!("answer a server: {error}"));
+            self.drop_client(waiter.client);
+        }
+    }
+
+    /// Ends every sandbox, and then the loop.
+    pub(super) fn close(&mut self, waiter: Option<Waiter>) {
+        self.closing.get_or_insert_default().extend(waiter);
+        let sessions: Vec<SessionId> = self.cells.keys().cloned().collect();
+        for session in sessions {
+            self.give_up(&session, "the spawner is ending");
+        }
+    }
+
+    /// Leaves nothing behind that the next spawner would have to find out about.
+    fn finish(mut self) {
+        drop(std::fs::remove_file(self.data_dir.join(crate::wire::SOCKET)));
+        for _ in 0..100 {
+            self.lingering.retain_mut(|group| !group.remove());
+            if self.lingering.is_empty() {
+                break;
+            }
+            std::thread::sleep(RETRY);
+        }
+        if let Ok(launcher) = &self.launcher {
+            launcher.groups.close();
+        }
+        for waiter in self.closing.take().unwrap_or_default() {
+            self.reply(waiter, Answer::Ended, None);
+        }
+    }
+}

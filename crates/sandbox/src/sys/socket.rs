@@ -1,0 +1,193 @@
+//! Sockets of whole messages, to which descriptors can be attached.
+
+#![expect(unsafe_code, reason = "system calls; every block says why its arguments are valid")]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::FromRawFd;
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::check;
+use super::owned;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 64;
+/// Most descriptors that one message carries; more are closed by the kernel.
+const FDS_MAX: usize = 4;
+/// Room for the control message of [`FDS_MAX`] descriptors, aligned as the kernel wants it.
+type ControlBuffer = [u64; 8];
+
+/// A pair of connected sockets that carry whole messages.
+pub(crate) fn message_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    pair(libc::SOCK_SEQPACKET)
+}
+
+/// A pair of connected sockets that carry bytes.
+pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    pair(libc::SOCK_STREAM)
+}
+
+fn pair(kind: i32) -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds: [RawFd; 2] = [-1; 2];
+    // SAFETY: the array has room for both descriptors.
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr()) })?;
+    // SAFETY: the kernel has just returned both, and nobody else knows them.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}
+
+/// Listens for message connections on a socket file that only its owner can reach. Never blocks in `accept`.
+pub(crate) fn listen(folder: &Path, name: &str) -> io::Result<OwnedFd> {
+    match std::fs::remove_file(folder.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let socket = message_socket(libc::SOCK_NONBLOCK)?;
+    let folder = open_folder(folder)?;
+    let (address, length) = address(&folder, name)?;
+    // SAFETY: these take a mode, a socket and the address that was filled in just above.
+    unsafe {
+        // The socket file is made with these permissions; this process has one thread.
+        let former = libc::umask(0o177);
+        let bound = check(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length));
+        libc::umask(former);
+        bound?;
+        check(libc::listen(socket.as_raw_fd(), BACKLOG))?;
+    }
+    Ok(socket)
+}
+
+/// Connects to a socket file.
+pub(crate) fn connect(folder: &Path, name: &str) -> io::Result<OwnedFd> {
+    let socket = message_socket(libc::SOCK_NONBLOCK)?;
+    let folder = open_folder(folder)?;
+    let (address, length) = address(&folder, name)?;
+    // SAFETY: the address was filled in just above. A connection to a local listener is made or refused at once.
+    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
+    Ok(socket)
+}
+
+/// The next waiting connection and the user on its other end.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, u32)> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let nowhere: *mut libc::sockaddr = std::ptr::null_mut();
+    // SAFETY: the peer's address is not asked for.
+    let socket =
+        owned(unsafe { libc::accept4(listener.as_raw_fd(), nowhere, std::ptr::null_mut(), flags) })?;
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).expect("a small size");
+    // SAFETY: the structure that this option fills, and its size.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok((socket, peer.uid))
+}
+
+fn message_socket(flags: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    owned(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | flags, 0) })
+}
+
+fn open_folder(folder: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)
+}
+
+/// The address of `name` in an open folder. It goes through the descriptor because a whole path may well be longer than
+/// the hundred bytes that an address holds.
+fn address(folder: &File, name: &str) -> io::Result<(libc::sockaddr_un, libc::socklen_t)> {
+    // SAFETY: all bits zero is a valid value of this plain structure.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::sa_family_t::try_from(libc::AF_UNIX).expect("a small number");
+    let path = format!("/proc/self/fd/{}/{name}", folder.as_fd().as_raw_fd());
+    let path = OsStr::new(&path).as_bytes();
+    if path.len() >= address.sun_path.len() {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(path) {
+        *to = from.cast_signed();
+    }
+    let length = size_of::<libc::sa_family_t>() + path.len() + 1;
+    Ok((address, libc::socklen_t::try_from(length).expect("bounded above")))
+}
+
+/// Sends one message without waiting; `WouldBlock` when the other side does not read.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], attached: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut control: ControlBuffer = [0; 8];
+    // SAFETY: all bits zero is a valid value of this plain structure.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    if let Some(fd) = attached {
+        let size = u32::try_from(size_of::<RawFd>()).expect("a small size");
+        message.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: the buffer has room for the header and one descriptor, and is aligned for the header.
+        unsafe {
+            message.msg_controllen = libc::CMSG_SPACE(size) as _;
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(size) as _;
+            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+        }
+    }
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    // SAFETY: the message refers to buffers that live until the call returns.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Receives one message and what is attached to it, without waiting. No bytes mean that the other side is gone.
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut control: ControlBuffer = [0; 8];
+    // SAFETY: all bits zero is a valid value of this plain structure.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of::<ControlBuffer>() as _;
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+    // SAFETY: the message refers to buffers that live until the call returns.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+    let Ok(length) = usize::try_from(received) else { return Err(io::Error::last_os_error()) };
+    let mut fds = attached(&message).into_iter();
+    let first = fds.next();
+    if message.msg_flags & libc::MSG_TRUNC != 0 {
+        return Err(io::Error::other("a message was longer than is allowed"));
+    }
+    Ok((length, first))
+}
+
+/// Takes ownership of every descriptor that came with a message.
+fn attached(message: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut fds = Vec::with_capacity(FDS_MAX);
+    // SAFETY: the kernel has filled the control buffer; the macros stay inside the length that it set.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
+                let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let first = libc::CMSG_DATA(header).cast::<RawFd>();
+                for index in 0..bytes / size_of::<RawFd>() {
+                    fds.push(OwnedFd::from_raw_fd(first.add(index).read_unaligned()));
+                }
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+    fds
+}

@@ -1,0 +1,73 @@
+//! What a server and the spawner say to each other: one JSON document per message, a descriptor attached to some.
+//!
+//! Private to one build of the program except for [`PROTOCOL`]: a server that finds a spawner of another protocol ends it
+//! and starts its own.
+
+use api::ids::SessionId;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::Limits;
+use crate::Mode;
+use crate::Root;
+
+/// Raised with every change of this file or of the protocol of the hand.
+pub(crate) const PROTOCOL: u32 = 1;
+/// Name of the spawner's socket in the data folder.
+pub(crate) const SOCKET: &str = "spawner.sock";
+/// Longest message in either direction. A list of all sessions is the longest.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+
+/// A question, with a number that its answer repeats.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) number: u64,
+    pub(crate) ask: Ask,
+}
+
+/// What a server wants of the spawner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ask {
+    /// A connection to the session's sandbox, made if there is none.
+    Provision { session: SessionId, limits: Limits, root: Root, alive_max: usize },
+    /// A connection to the session's sandbox if it runs.
+    Adopt { session: SessionId },
+    /// No sandbox of the session any more; no files either, unless they are kept.
+    End { session: SessionId, keep_files: bool },
+    /// The sessions whose sandboxes run.
+    List,
+    /// Who the spawner is.
+    Ping,
+    /// End every sandbox and the spawner.
+    Shutdown,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) number: u64,
+    pub(crate) answer: Answer,
+}
+
+/// What the spawner says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// The stream to the hand is attached.
+    Connected,
+    /// No sandbox of this session runs.
+    Absent,
+    /// Done; nothing runs any more.
+    Ended,
+    /// The sessions whose sandboxes run.
+    Sessions { sessions: Vec<SessionId> },
+    /// The spawner.
+    Spawner { protocol: u32, pid: i32, mode: Option<Mode>, missing: Vec<String> },
+    /// The host cannot make sandboxes.
+    Unavailable { reason: String, remedy: String },
+    /// As many sandboxes run as are allowed.
+    Full,
+    /// The sandbox could not be made.
+    Failed { reason: String },
+}

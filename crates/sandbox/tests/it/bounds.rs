@@ -1,0 +1,74 @@
+//! What a sandbox may use.
+
+use sandbox::Backend;
+use sandbox::Error;
+
+use crate::ground::Ground;
+use crate::ground::children;
+use crate::ground::until;
+
+#[tokio::test]
+async fn a_memory_hog_dies_and_its_session_lives() {
+    let ground = Ground::new();
+    let mut spec = ground.spec();
+    spec.limits.memory_bytes_max = 256 << 20;
+    let hands = ground.provision(&spec).await;
+    hands.bash("export SHELL_STATE=kept").await;
+    let hog = "python3 -c 'x = bytearray(1 << 30); print(len(x))' 2>/dev/null; echo \"ended $?\"";
+    assert_eq!(hands.bash(hog).await.lines().last(), Some("ended 137"));
+    assert_eq!(hands.bash("echo $SHELL_STATE").await, "kept");
+}
+
+#[tokio::test]
+async fn a_fork_bomb_stays_in_its_sandbox() {
+    let ground = Ground::new();
+    let mut spec = ground.spec();
+    spec.limits.processes_max = 64;
+    let hands = ground.provision(&spec).await;
+    let (_, other) = ground.sandbox().await;
+    let bomb = "python3 - <<'BOMB'\nimport os\nn = 0\nfor _ in range(500):\n    try:\n        if os.fork() == 0:\n            os.pause() if hasattr(os, 'pause') else __import__('signal').pause()\n        n += 1\n    except BlockingIOError:\n        break\nprint('refused' if n < 64 else n)\nBOMB";
+    assert_eq!(hands.bash(bomb).await, "refused");
+    assert_eq!(other.bash("echo fine").await, "fine");
+    let spawner = ground.backend.spawner().await.unwrap().pid;
+    ground.backend.destroy(&spec.session, false).await.unwrap();
+    until("one hand is left", || children(spawner).len() == 1).await;
+    assert_eq!(other.bash("echo fine").await, "fine");
+}
+
+#[tokio::test]
+async fn shared_memory_is_smaller_than_memory() {
+    let ground = Ground::new();
+    let mut spec = ground.spec();
+    spec.limits.memory_bytes_max = 512 << 20;
+    let hands = ground.provision(&spec).await;
+    let fill = "head -c 200M /dev/zero > /dev/shm/full 2>/dev/null; stat -c %s /dev/shm/full";
+    assert_eq!(hands.bash(fill).await, (64 << 20).to_string());
+}
+
+#[tokio::test]
+async fn no_more_sandboxes_than_allowed_are_alive() {
+    let mut ground = Ground::new();
+    ground.restarted(|config| config.alive_max = 2);
+    let (first, _) = ground.sandbox().await;
+    ground.sandbox().await;
+    let third = ground.spec();
+    let refused = ground.backend.provision(&third).await.err();
+    assert!(matches!(refused, Some(Error::Full { limit: 2 })), "{refused:?}");
+    ground.backend.destroy(&first, true).await.unwrap();
+    ground.provision(&third).await.bash("true").await;
+}
+
+#[tokio::test]
+async fn a_large_call_passes_and_an_oversized_one_is_refused() {
+    let ground = Ground::new();
+    let (_, hands) = ground.sandbox().await;
+    let large = "x".repeat(8 << 20);
+    let write = hands.tool("write", &serde_json::json!({ "file_path": "/workspace/large", "content": large }));
+    assert!(!hands.sandbox.execute(&write).await.unwrap().is_error);
+    assert_eq!(hands.bash("stat -c %s /workspace/large").await, (8 << 20).to_string());
+    let oversized = "x".repeat(65 << 20);
+    let write = hands.tool("write", &serde_json::json!({ "file_path": "/workspace/large", "content": oversized }));
+    let refused = hands.sandbox.execute(&write).await;
+    assert!(matches!(refused, Err(Error::TooLarge { .. })));
+    assert_eq!(hands.bash("echo still here").await, "still here");
+}

@@ -1,0 +1,11 @@
+//! The embedded back end through its public boundary: real spawners, real sandboxes.
+//!
+//! Most tests need a host that can make sandboxes; each one has a data folder and a spawner of its own, and ends it.
+
+mod adoption;
+mod bounds;
+mod ground;
+mod life;
+mod rootless;
+mod speed;
+mod walls;
