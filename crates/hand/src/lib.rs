@@ -6,3 +6,15 @@
 pub mod confine;
 pub mod protocol;
 pub mod serve;
+
+mod calls;
+mod connection;
+mod drains;
+mod limits;
+mod output;
+mod process;
+mod scratch;
+mod shell;
+mod sys;
+mod tools;
+mod worker;

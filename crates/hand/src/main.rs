@@ -15,6 +15,9 @@ const WALLS_FAILED: u8 = 3;
 
 fn main() -> ExitCode {
     let Some(control) = confine::control() else { return ExitCode::from(NOT_STARTED_BY_A_SPAWNER) };
+    if let Some(place) = hand::serve::Place::unconfined(std::env::args_os().skip(1)) {
+        hand::serve::run_at(control, place);
+    }
     let walls = confine::read_spec(control.as_fd()).and_then(|spec| confine::enter(&spec));
     let told = confine::tell(control.as_fd(), &walls);
     if walls.is_err() || told.is_err() {

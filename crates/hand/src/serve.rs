@@ -1,7 +1,47 @@
-//! The loop.
+//! The loop: one thread that waits for everything at once and blocks on nothing.
+//!
+//! It watches the control socket, the connections, the end of children, the pipes of file tools, and the reports and
+//! output of shells; whatever ends is pushed to every connection and kept until it is acknowledged. Every zombie is
+//! reaped, ours or not: the hand is the first process of its namespace.
 
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::calls::Calls;
+use crate::calls::Standing;
+use crate::connection::Connection;
+use crate::drains::Drains;
+use crate::limits::CONNECTIONS_MAX;
+use crate::limits::SHELLS_MAX;
+use crate::limits::WORKERS_MAX;
+use crate::process;
+use crate::protocol::CallState;
+use crate::protocol::Request;
+use crate::protocol::Response;
+use crate::protocol::control;
+use crate::protocol::encode;
+use crate::shell::Ended;
+use crate::shell::INTERRUPTED;
+use crate::shell::Shell;
+use crate::sys;
+use crate::tools::Outcome;
+use crate::tools::Tool;
+use crate::tools::bash;
+use crate::worker::Worker;
 
 /// Where things are in the sandbox.
 #[derive(Clone, Debug)]
@@ -20,13 +60,403 @@ impl Default for Place {
     }
 }
 
+impl Place {
+    /// The place for `--unconfined FOLDER`: a hand without walls, as the tests run it.
+    pub fn unconfined(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
+        let folder = arguments.next().filter(|argument| argument == "--unconfined").and_then(|_| arguments.next())?;
+        let folder = PathBuf::from(folder);
+        Some(Self { workspace: folder.join("workspace"), home: folder.join("home"), scratch: folder.join("scratch") })
+    }
+}
+
 /// Serves calls in the usual place until the spawner says quit or goes away.
 pub fn run(control: OwnedFd) -> ! {
     run_at(control, Place::default())
 }
 
 /// As [`run`], elsewhere.
+#[expect(clippy::exit, reason = "this is the whole life of the process")]
 pub fn run_at(control: OwnedFd, place: Place) -> ! {
-    drop((control, place));
-    std::process::abort()
+    let status = match Server::new(control, place).and_then(Server::serve) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    };
+    end_descendants();
+    std::process::exit(status)
+}
+
+/// Something to wait for.
+#[derive(Clone, Copy)]
+enum Source {
+    Control,
+    Children,
+    Connection(usize),
+    Worker(usize),
+    Reports(usize),
+    Output(usize),
+    Drain(usize),
+}
+
+/// A file tool that waits for its turn.
+struct Waiting {
+    id: String,
+    tool: Tool,
+    input: Arc<RawValue>,
+}
+
+/// An outcome as a file tool writes it.
+#[derive(Deserialize)]
+struct Answer {
+    content: Vec<Arc<RawValue>>,
+    is_error: bool,
+}
+
+struct Server {
+    control: File,
+    children: File,
+    place: Place,
+    calls: Calls,
+    connections: Vec<Connection>,
+    /// `None`: has ended in this turn.
+    workers: Vec<Option<Worker>>,
+    waiting: VecDeque<Waiting>,
+    shells: Vec<Shell>,
+    /// Index in `shells` by thread.
+    threads: HashMap<String, usize>,
+    drains: Drains,
+    /// Number of file tools started, which tells their overflow files apart.
+    started: u64,
+    is_over: bool,
+}
+
+impl Server {
+    fn new(control: OwnedFd, place: Place) -> std::io::Result<Self> {
+        sys::reserve_low_descriptors()?;
+        sys::adopt_orphans()?;
+        sys::set_usual_umask();
+        Ok(Self {
+            control: File::from(control),
+            children: sys::child_signals()?,
+            place,
+            calls: Calls::default(),
+            connections: Vec::new(),
+            workers: Vec::new(),
+            waiting: VecDeque::new(),
+            shells: Vec::new(),
+            threads: HashMap::new(),
+            drains: Drains::default(),
+            started: 0,
+            is_over: false,
+        })
+    }
+
+    fn serve(mut self) -> std::io::Result<()> {
+        let mut sources = Vec::new();
+        let mut set = Vec::new();
+        while !self.is_over {
+            self.watch(&mut sources, &mut set);
+            let now = Instant::now();
+            let limit = self.wake_at(now).map(|at| at.saturating_duration_since(now));
+            sys::poll(&mut set, limit)?;
+            for (source, entry) in sources.iter().zip(&set) {
+                if entry.revents != 0 {
+                    self.handle(*source, entry.revents);
+                }
+            }
+            self.on_time(Instant::now());
+            self.sweep();
+        }
+        Ok(())
+    }
+
+    fn watch(&self, sources: &mut Vec<Source>, set: &mut Vec<libc::pollfd>) {
+        sources.clear();
+        set.clear();
+        let mut add = |source: Source, fd: RawFd, events: i16| {
+            sources.push(source);
+            set.push(libc::pollfd { fd, events, revents: 0 });
+        };
+        add(Source::Control, self.control.as_raw_fd(), libc::POLLIN);
+        for (index, connection) in self.connections.iter().enumerate() {
+            let (fd, events) = connection.interest();
+            add(Source::Connection(index), fd, events);
+        }
+        for (index, worker) in self.workers.iter().enumerate() {
+            if let Some(worker) = worker {
+                add(Source::Worker(index), worker.pipe.as_raw_fd(), libc::POLLIN);
+            }
+        }
+        for (index, shell) in self.shells.iter().enumerate() {
+            let (reports, output) = shell.descriptors();
+            if let Some(fd) = reports {
+                add(Source::Reports(index), fd, libc::POLLIN);
+            }
+            if let Some(fd) = output {
+                add(Source::Output(index), fd, libc::POLLIN);
+            }
+        }
+        for (index, fd) in self.drains.descriptors() {
+            add(Source::Drain(index), fd, libc::POLLIN);
+        }
+        // Last, so that a report which a shell sent before it ended is read first.
+        add(Source::Children, self.children.as_raw_fd(), libc::POLLIN);
+    }
+
+    fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let workers = self.workers.iter().flatten().map(|worker| worker.deadline);
+        let shells = self.shells.iter().filter_map(|shell| shell.wake_at(now));
+        workers.chain(shells).chain(self.drains.wake_at()).min()
+    }
+
+    /// Indices stay valid while a turn lasts: things are only added to the lists, and removed in `sweep`.
+    fn handle(&mut self, source: Source, events: i16) {
+        match source {
+            Source::Control => self.on_control(),
+            Source::Children => self.on_children(),
+            Source::Connection(index) => self.on_connection(index, events),
+            Source::Worker(index) => self.on_worker(index),
+            Source::Reports(index) => {
+                let ended = self.shells[index].on_reports();
+                self.go_on(index, ended);
+            }
+            Source::Output(index) => {
+                let ended = self.shells[index].on_output();
+                self.go_on(index, ended);
+            }
+            Source::Drain(index) => self.drains.read(index),
+        }
+    }
+
+    fn on_control(&mut self) {
+        let Ok(packet) = sys::receive(&self.control) else {
+            self.is_over = true;
+            return;
+        };
+        match (packet.bytes.first(), packet.descriptor) {
+            (None | Some(&control::QUIT), _) => self.is_over = true,
+            (Some(&control::ADOPT), Some(descriptor)) => {
+                if let Ok(connection) = Connection::new(descriptor) {
+                    self.connections.push(connection);
+                }
+            }
+            (Some(_), _) => {}
+        }
+    }
+
+    fn on_children(&mut self) {
+        // The signals are only a bell; any number of children may stand behind one.
+        let mut bell = [0; 4096];
+        drop(self.children.read(&mut bell));
+        while let Some((pid, exit)) = sys::reap() {
+            let Some(index) = self.shells.iter().position(|shell| shell.is_bash(pid)) else { continue };
+            let ended = self.shells[index].on_exit(exit, &self.place);
+            self.go_on(index, ended);
+        }
+    }
+
+    fn on_connection(&mut self, index: usize, events: i16) {
+        if events & libc::POLLOUT != 0 {
+            self.connections[index].flush();
+        }
+        if events & !libc::POLLOUT == 0 {
+            return;
+        }
+        for request in self.connections[index].receive() {
+            match request {
+                Request::Execute { id, thread, tool, input } => self.execute(index, id, thread, &tool, input),
+                Request::Recall { id } => self.recall(index, &id),
+                Request::Cancel { id } => self.cancel(&id),
+                Request::Acknowledge { ids } => ids.iter().for_each(|id| self.calls.acknowledge(id)),
+                Request::Ping => self.answer(index, &Response::Pong),
+            }
+        }
+    }
+
+    fn execute(&mut self, index: usize, id: String, thread: String, tool: &str, input: Arc<RawValue>) {
+        match self.calls.standing(&id) {
+            Standing::New => {}
+            Standing::Running | Standing::Finished(_) => return self.recall(index, &id),
+            Standing::Acknowledged => {
+                self.answer(index, &Response::State { id: id.clone(), state: CallState::Finished });
+                let text = "this call ran before and its result was acknowledged; it was not run again";
+                let frame = frame_of(&id, &Outcome::error(text.to_owned()));
+                return self.connections[index].send(frame);
+            }
+        }
+        self.calls.begin(id.clone());
+        match Tool::named(tool) {
+            None => self.finish(&id, &Outcome::error(format!("unknown tool: {tool}"))),
+            Some(Tool::Bash) => match bash::order(input.get()) {
+                Err(text) => self.finish(&id, &Outcome::error(text)),
+                Ok(order) => {
+                    let shell = self.shell(thread);
+                    self.shells[shell].enqueue(id, order);
+                    self.advance(shell);
+                }
+            },
+            Some(tool) => {
+                self.waiting.push_back(Waiting { id, tool, input });
+                self.start_workers();
+            }
+        }
+    }
+
+    fn shell(&mut self, thread: String) -> usize {
+        if let Some(index) = self.threads.get(&thread) {
+            return *index;
+        }
+        let index = self.shells.len();
+        self.shells.push(Shell::new(thread.clone(), index as u64));
+        self.threads.insert(thread, index);
+        index
+    }
+
+    fn recall(&mut self, index: usize, id: &str) {
+        let state = self.calls.state(id);
+        self.answer(index, &Response::State { id: id.to_owned(), state });
+        if let Standing::Finished(frame) = self.calls.standing(id) {
+            self.connections[index].send(frame);
+        }
+    }
+
+    fn cancel(&mut self, id: &str) {
+        if let Some(position) = self.waiting.iter().position(|waiting| waiting.id == id) {
+            self.waiting.remove(position);
+            return self.finish(id, &Outcome::error(INTERRUPTED.to_owned()));
+        }
+        if let Some(worker) = self.workers.iter_mut().flatten().find(|worker| worker.id == id) {
+            return worker.kill(INTERRUPTED.to_owned());
+        }
+        let ended: Vec<Ended> = self.shells.iter_mut().filter_map(|shell| shell.cancel(id)).collect();
+        ended.into_iter().for_each(|ended| self.end(ended));
+    }
+
+    fn start_workers(&mut self) {
+        while self.workers.len() < WORKERS_MAX
+            && let Some(Waiting { id, tool, input }) = self.waiting.pop_front()
+        {
+            self.started += 1;
+            let overflow = self.place.scratch.join(format!("{}-{}.txt", tool.name(), self.started));
+            match Worker::start(id.clone(), tool, input.get(), &self.place, &overflow) {
+                Ok(worker) => self.workers.push(Some(worker)),
+                Err(error) => {
+                    let text = format!("{}: the tool could not be started: {error}", tool.name());
+                    self.finish(&id, &Outcome::error(text));
+                }
+            }
+        }
+    }
+
+    fn on_worker(&mut self, index: usize) {
+        let Some(worker) = self.workers[index].take_if(Worker::read) else { return };
+        let id = worker.id.clone();
+        let answer = match worker.answer() {
+            Ok(answer) => answer,
+            Err(outcome) => return self.finish(&id, &outcome),
+        };
+        match serde_json::from_slice(&answer) {
+            Ok(Answer { content, is_error }) => {
+                let frame = encode(&Response::Result { id: id.clone(), content, is_error });
+                match frame {
+                    Ok(frame) => self.publish(&id, frame.into()),
+                    Err(error) => self.finish(&id, &Outcome::error(error.to_string())),
+                }
+            }
+            Err(_) => self.finish(&id, &Outcome::error("the tool ended in the middle of its result".to_owned())),
+        }
+    }
+
+    /// After a call of a shell has ended: publishes its result and starts the next.
+    fn go_on(&mut self, shell: usize, ended: Option<Ended>) {
+        if let Some(ended) = ended {
+            self.end(ended);
+            self.advance(shell);
+        }
+    }
+
+    fn advance(&mut self, shell: usize) {
+        let ended = self.shells[shell].start_next(&self.place);
+        ended.into_iter().for_each(|ended| self.end(ended));
+    }
+
+    fn end(&mut self, ended: Ended) {
+        let Ended { id, outcome, drain } = ended;
+        if let Some(drain) = drain {
+            self.drains.add(drain);
+        }
+        self.finish(&id, &outcome);
+    }
+
+    fn finish(&mut self, id: &str, outcome: &Outcome) {
+        self.publish(id, frame_of(id, outcome));
+    }
+
+    fn publish(&mut self, id: &str, frame: Rc<[u8]>) {
+        for connection in &mut self.connections {
+            connection.send(Rc::clone(&frame));
+        }
+        let text = "the result of this call was dropped: too many results wait to be acknowledged";
+        self.calls.finish(id, frame, |id| frame_of(id, &Outcome::error(text.to_owned())));
+    }
+
+    fn answer(&mut self, index: usize, response: &Response) {
+        if let Ok(frame) = encode(response) {
+            self.connections[index].send(frame.into());
+        }
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        for worker in self.workers.iter_mut().flatten() {
+            if now >= worker.deadline {
+                worker.time_out();
+            }
+        }
+        for index in 0..self.shells.len() {
+            let ended = self.shells[index].on_time(now);
+            self.go_on(index, ended);
+        }
+        self.drains.on_time(now);
+    }
+
+    fn sweep(&mut self) {
+        self.connections.retain(|connection| !connection.is_broken());
+        let excess = self.connections.len().saturating_sub(CONNECTIONS_MAX);
+        self.connections.drain(..excess);
+        self.drains.sweep();
+        self.workers.retain(Option::is_some);
+        self.start_workers();
+        let idle = || self.shells.iter().filter(|shell| shell.is_idle());
+        if idle().count() > SHELLS_MAX
+            && let Some(oldest) = idle().min_by_key(|shell| shell.used)
+        {
+            oldest.retire();
+        }
+    }
+}
+
+/// The frame of a result.
+fn frame_of(id: &str, outcome: &Outcome) -> Rc<[u8]> {
+    let content = outcome.content.iter().map(|block| {
+        let json = serde_json::value::to_raw_value(block).expect("a block is plain strings, always JSON");
+        Arc::from(json)
+    });
+    let result = Response::Result { id: id.to_owned(), content: content.collect(), is_error: outcome.is_error };
+    let frame = encode(&result).expect("outcomes made in this process are far below the bound of a frame");
+    frame.into()
+}
+
+/// Ends all that was started. For the first process of a namespace the kernel does it.
+fn end_descendants() {
+    if sys::own_pid() == 1 {
+        return;
+    }
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline {
+        let descendants = process::descendants();
+        if descendants.is_empty() {
+            return;
+        }
+        descendants.into_iter().for_each(|pid| sys::kill(pid, libc::SIGKILL));
+        while sys::reap().is_some() {}
+    }
 }

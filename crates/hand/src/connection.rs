@@ -1,0 +1,110 @@
+//! One connection to a server: frames in, frames out, nothing that blocks.
+
+use std::collections::VecDeque;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+
+use crate::limits::OUTGOING_BYTES_MAX;
+use crate::limits::READ_TURN_BYTES;
+use crate::protocol::Decoder;
+use crate::protocol::Request;
+
+/// A connection.
+pub(crate) struct Connection {
+    stream: UnixStream,
+    decoder: Decoder,
+    outgoing: VecDeque<Rc<[u8]>>,
+    outgoing_bytes: usize,
+    /// How much of the first outgoing frame was sent.
+    sent: usize,
+    is_broken: bool,
+}
+
+impl Connection {
+    /// Serves `descriptor`, a stream socket.
+    pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
+        let stream = UnixStream::from(descriptor);
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream,
+            decoder: Decoder::default(),
+            outgoing: VecDeque::new(),
+            outgoing_bytes: 0,
+            sent: 0,
+            is_broken: false,
+        })
+    }
+
+    /// Requests that have come, one turn's worth.
+    pub(crate) fn receive(&mut self) -> Vec<Request> {
+        let mut chunk = vec![0; READ_TURN_BYTES];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => self.is_broken = true,
+            Ok(count) => self.decoder.push(&chunk[..count]),
+            Err(error) if is_passing(&error) => {}
+            Err(_) => self.is_broken = true,
+        }
+        let mut requests = Vec::new();
+        loop {
+            match self.decoder.message() {
+                Ok(Some(request)) => requests.push(request),
+                Ok(None) => return requests,
+                Err(_) => {
+                    self.is_broken = true;
+                    return requests;
+                }
+            }
+        }
+    }
+
+    /// Sends a frame, now or when the other side reads. One that does not read loses the connection, never a result.
+    pub(crate) fn send(&mut self, frame: Rc<[u8]>) {
+        self.outgoing_bytes += frame.len();
+        self.outgoing.push_back(frame);
+        self.flush();
+        if self.outgoing_bytes > OUTGOING_BYTES_MAX {
+            self.is_broken = true;
+        }
+    }
+
+    /// Sends what waits, as far as it goes.
+    pub(crate) fn flush(&mut self) {
+        while let Some(frame) = self.outgoing.front() {
+            match self.stream.write(&frame[self.sent..]) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if is_passing(&error) => return,
+                Err(_) => {
+                    self.is_broken = true;
+                    return;
+                }
+            }
+            if self.sent == frame.len() {
+                self.outgoing_bytes -= frame.len();
+                self.outgoing.pop_front();
+                self.sent = 0;
+            }
+        }
+    }
+
+    /// Whether it is of no more use.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Descriptor and what to wait for.
+    pub(crate) fn interest(&self) -> (RawFd, i16) {
+        let write = if self.outgoing.is_empty() { 0 } else { libc::POLLOUT };
+        (self.stream.as_raw_fd(), libc::POLLIN | write)
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
