@@ -18,6 +18,9 @@ use crate::config::MaxTokensField;
 use crate::raw;
 use crate::raw::Fields;
 
+/// Why writing to a string cannot fail.
+const INFALLIBLE: &str = "a string takes any text";
+
 /// Writes the body.
 pub(crate) fn body(request: &Request, model: &str, max_tokens: Option<u64>, config: &ChatConfig) -> String {
     let mut messages = Vec::new();
@@ -37,17 +40,21 @@ pub(crate) fn body(request: &Request, model: &str, max_tokens: Option<u64>, conf
             MaxTokensField::MaxTokens => "max_tokens",
             MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
         };
-        write!(out, ",\"{field}\":{max_tokens}").expect("a string takes any text");
+        write!(out, ",\"{field}\":{max_tokens}").expect(INFALLIBLE);
     }
     if let Some(effort) = request.effort.as_deref().filter(|_| config.send_effort) {
-        let effort = if ["low", "medium"].contains(&effort) { effort } else { "high" };
-        write!(out, ",\"reasoning_effort\":\"{effort}\"").expect("a string takes any text");
+        let effort = if ["low", "medium"].contains(&effort) {
+            effort
+        } else {
+            "high"
+        };
+        write!(out, ",\"reasoning_effort\":\"{effort}\"").expect(INFALLIBLE);
     }
     if !request.tools.is_empty() {
         let tools: Vec<String> = request.tools.iter().map(|definition| tool(definition)).collect();
-        write!(out, ",\"tools\":[{}]", tools.join(",")).expect("a string takes any text");
+        write!(out, ",\"tools\":[{}]", tools.join(",")).expect(INFALLIBLE);
     }
-    write!(out, ",\"messages\":[{}]}}", messages.join(",")).expect("a string takes any text");
+    write!(out, ",\"messages\":[{}]}}", messages.join(",")).expect(INFALLIBLE);
     out
 }
 
@@ -80,7 +87,11 @@ fn assistant(message: &Message, send_reasoning: bool) -> String {
         }
     }
     let mut object = json!({"role": "assistant"});
-    object["content"] = if text.is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
+    object["content"] = if text.is_empty() && !calls.is_empty() {
+        Value::Null
+    } else {
+        text.into()
+    };
     if send_reasoning && !thinking.is_empty() {
         object["reasoning_content"] = thinking.into();
     }
@@ -102,7 +113,8 @@ fn push_user(messages: &mut Vec<String>, message: &Message) {
         if block["is_error"] == true {
             text = format!("Error: {text}");
         }
-        messages.push(json!({"role": "tool", "tool_call_id": block["tool_use_id"], "content": text}).to_string());
+        messages
+            .push(json!({"role": "tool", "tool_call_id": block["tool_use_id"], "content": text}).to_string());
         parts.extend(images);
     }
     if parts.is_empty() {
@@ -122,12 +134,11 @@ fn result(content: &Value) -> (String, Vec<Value>) {
     let (mut texts, mut images) = (Vec::new(), Vec::new());
     for block in content.as_array().into_iter().flatten() {
         let part = part(block);
-        match part["text"].as_str() {
-            Some(text) => texts.push(text.to_owned()),
-            None => {
-                texts.push("[the next message of the user shows what this tool returned]".to_owned());
-                images.push(part);
-            }
+        if let Some(text) = part["text"].as_str() {
+            texts.push(text.to_owned());
+        } else {
+            texts.push("[the next message of the user shows what this tool returned]".to_owned());
+            images.push(part);
         }
     }
     (texts.join("\n"), images)
@@ -140,7 +151,10 @@ fn part(block: &Value) -> Value {
         let text = |name: &str| source[name].as_str().unwrap_or_default();
         format!("data:{};base64,{}", text("media_type"), text("data"))
     };
-    match (block["type"].as_str().unwrap_or_default(), source["type"].as_str().unwrap_or_default()) {
+    match (
+        block["type"].as_str().unwrap_or_default(),
+        source["type"].as_str().unwrap_or_default(),
+    ) {
         ("text", _) => json!({"type": "text", "text": block["text"]}),
         ("image", "base64") => json!({"type": "image_url", "image_url": {"url": data()}}),
         ("image", "url") => json!({"type": "image_url", "image_url": {"url": source["url"]}}),
@@ -149,6 +163,8 @@ fn part(block: &Value) -> Value {
             let name = block["title"].as_str().unwrap_or("document.pdf");
             json!({"type": "file", "file": {"filename": name, "file_data": data()}})
         }
-        (kind, _) => json!({"type": "text", "text": format!("[a block of type {kind} cannot be shown to this model]")}),
+        (kind, _) => {
+            json!({"type": "text", "text": format!("[a block of type {kind} cannot be shown to this model]")})
+        }
     }
 }

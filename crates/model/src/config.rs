@@ -21,9 +21,9 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Which provider serves which model. The first route whose pattern matches decides.
     pub routes: Vec<Route>,
-    /// What is known of single models, by id. Listed models are those named here, in a route without `*`, and the
+    /// What is known of single models, by id. Listed are those named here, in a route without `*`, and the
     /// well-known ones of a provider that speaks to the official endpoint.
-    pub models: BTreeMap<String, ModelConfig>,
+    pub known: BTreeMap<String, ModelConfig>,
     /// List prices by model id or pattern. An exact id goes before a pattern, a longer pattern before a shorter one.
     pub prices: BTreeMap<String, Price>,
 }

@@ -6,6 +6,8 @@
 //! Up to four marks are set: on the last tool, on the system prompt, and on the last two messages of the user. The
 //! older of these two is where the previous request wrote its cache, so the next one finds it however far it grew.
 
+use std::fmt::Write as _;
+
 use api::completion::Message;
 use api::completion::Request;
 use api::completion::Role;
@@ -28,6 +30,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) cache: PromptCache,
 }
 
+/// Why writing to a string cannot fail.
+const INFALLIBLE: &str = "a string takes any text";
 /// Marked messages of the user.
 const MARKED_MESSAGES_MAX: usize = 2;
 
@@ -37,22 +41,22 @@ pub(crate) fn body(request: &Request, settings: &Settings<'_>) -> String {
     let mut out = String::with_capacity(size(request));
     out.push_str("{\"model\":");
     raw::push_quoted(&mut out, settings.model);
-    out.push_str(&format!(",\"max_tokens\":{},\"stream\":true", settings.max_tokens));
+    write!(out, ",\"max_tokens\":{},\"stream\":true", settings.max_tokens).expect(INFALLIBLE);
     if let Some(thinking) = settings.thinking {
-        out.push_str(&format!(",\"thinking\":{{\"type\":\"{thinking}\"}}"));
+        write!(out, ",\"thinking\":{{\"type\":\"{thinking}\"}}").expect(INFALLIBLE);
     }
     if let Some(effort) = &request.effort {
-        out.push_str(&format!(",\"output_config\":{{\"effort\":{}}}", raw::quote(effort)));
+        write!(out, ",\"output_config\":{{\"effort\":{}}}", raw::quote(effort)).expect(INFALLIBLE);
     }
     if let Some(speed) = request.speed.as_deref().filter(|speed| *speed != "standard") {
-        out.push_str(&format!(",\"speed\":{}", raw::quote(speed)));
+        write!(out, ",\"speed\":{}", raw::quote(speed)).expect(INFALLIBLE);
     }
     if let Some((last, others)) = request.tools.split_last() {
         out.push_str(",\"tools\":[");
-        others.iter().for_each(|tool| {
+        for tool in others {
             out.push_str(tool.get());
             out.push(',');
-        });
+        }
         push_marked(&mut out, last, mark);
         out.push(']');
     }
@@ -81,7 +85,13 @@ fn push_messages(out: &mut String, messages: &[Message], mark: Option<&str>) {
         let block = message.content.iter().rposition(|block| takes_mark(block))?;
         (message.role == Role::User).then_some((at, block))
     };
-    let marked: Vec<_> = messages.iter().enumerate().rev().filter_map(markable).take(MARKED_MESSAGES_MAX).collect();
+    let marked: Vec<_> = messages
+        .iter()
+        .enumerate()
+        .rev()
+        .filter_map(markable)
+        .take(MARKED_MESSAGES_MAX)
+        .collect();
     out.push_str(",\"messages\":[");
     for (at, message) in messages.iter().enumerate() {
         if at > 0 {
@@ -126,6 +136,10 @@ fn push_marked(out: &mut String, object: &RawValue, mark: Option<&str>) {
 }
 
 fn size(request: &Request) -> usize {
-    let blocks = request.messages.iter().flat_map(|message| &message.content).chain(&request.tools);
+    let blocks = request
+        .messages
+        .iter()
+        .flat_map(|message| &message.content)
+        .chain(&request.tools);
     blocks.map(|block| block.get().len() + 64).sum::<usize>() + request.system.len() + 512
 }

@@ -19,7 +19,7 @@ pub(crate) struct Event {
 
 /// The stream is not one of events that we are willing to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
+pub(crate) enum Malformed {
     /// A line or an event is too large.
     #[error("read an event stream: an event is larger than {EVENT_BYTES_MAX} bytes")]
     TooLarge,
@@ -45,7 +45,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Parser {
     /// Takes the next bytes and gives each event that they complete to `sink`.
-    pub(crate) fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(Event)) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(Event)) -> Result<(), Malformed> {
         let mut rest = bytes;
         if self.after_cr && !rest.is_empty() {
             self.after_cr = false;
@@ -69,17 +69,21 @@ impl Parser {
         self.extend_line(rest)
     }
 
-    fn extend_line(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn extend_line(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         if self.line.len() + bytes.len() > LINE_BYTES_MAX {
-            return Err(Error::TooLarge);
+            return Err(Malformed::TooLarge);
         }
         self.line.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn take_line(&mut self, line: &[u8], sink: &mut impl FnMut(Event)) -> Result<(), Error> {
+    fn take_line(&mut self, line: &[u8], sink: &mut impl FnMut(Event)) -> Result<(), Malformed> {
         let marked = !self.started && line.starts_with(BYTE_ORDER_MARK);
-        let line = if marked { &line[BYTE_ORDER_MARK.len()..] } else { line };
+        let line = if marked {
+            &line[BYTE_ORDER_MARK.len()..]
+        } else {
+            line
+        };
         self.started = true;
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
@@ -88,7 +92,7 @@ impl Parser {
             }
             return Ok(());
         }
-        let line = str::from_utf8(line).map_err(|_| Error::NotUtf8)?;
+        let line = str::from_utf8(line).map_err(|_| Malformed::NotUtf8)?;
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
@@ -100,9 +104,9 @@ impl Parser {
         Ok(())
     }
 
-    fn add_data(&mut self, value: &str) -> Result<(), Error> {
+    fn add_data(&mut self, value: &str) -> Result<(), Malformed> {
         if self.event.data.len() + value.len() >= EVENT_BYTES_MAX {
-            return Err(Error::TooLarge);
+            return Err(Malformed::TooLarge);
         }
         if self.has_data {
             self.event.data.push('\n');
@@ -119,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    fn parse<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Event>, Error> {
+    fn parse<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Event>, Malformed> {
         let mut parser = Parser::default();
         let mut events = Vec::new();
         for chunk in chunks {
@@ -129,7 +133,10 @@ mod tests {
     }
 
     fn event(name: &str, data: &str) -> Event {
-        Event { name: name.to_owned(), data: data.to_owned() }
+        Event {
+            name: name.to_owned(),
+            data: data.to_owned(),
+        }
     }
 
     #[test]
@@ -142,21 +149,38 @@ mod tests {
     #[test]
     fn a_line_without_end_is_refused_before_it_fills_the_memory() {
         let chunk = vec![b'x'; 1024 * 1024];
-        assert_eq!(parse(std::iter::repeat_n(chunk.as_slice(), 17)), Err(Error::TooLarge));
+        assert_eq!(
+            parse(std::iter::repeat_n(chunk.as_slice(), 17)),
+            Err(Malformed::TooLarge)
+        );
         let line = [b"data: ".as_slice(), &chunk, b"\n"].concat();
-        assert_eq!(parse(std::iter::repeat_n(line.as_slice(), 17)), Err(Error::TooLarge));
+        assert_eq!(
+            parse(std::iter::repeat_n(line.as_slice(), 17)),
+            Err(Malformed::TooLarge)
+        );
     }
 
     #[test]
     fn bytes_that_are_no_text_are_refused() {
-        assert_eq!(parse([b"data: \xff\n".as_slice()]), Err(Error::NotUtf8));
+        assert_eq!(parse([b"data: \xff\n".as_slice()]), Err(Malformed::NotUtf8));
     }
 
     /// Streams made of the pieces that matter, so that their boundaries meet often.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
-            Just("\n"), Just("\r"), Just("\r\n"), Just("data: "), Just("data:"), Just("event: "), Just(":"),
-            Just(" "), Just("\u{feff}"), Just("ü"), Just("🦀"), Just("{\"a\":1}"), Just("id: 1"),
+            Just("\n"),
+            Just("\r"),
+            Just("\r\n"),
+            Just("data: "),
+            Just("data:"),
+            Just("event: "),
+            Just(":"),
+            Just(" "),
+            Just("\u{feff}"),
+            Just("ü"),
+            Just("🦀"),
+            Just("{\"a\":1}"),
+            Just("id: 1"),
         ];
         proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat().into_bytes())
     }
