@@ -77,7 +77,7 @@ async fn stream(
     let options = StreamOptions::parse(query.as_deref())?;
     let after = last_event_id(&headers)?;
     let session = sessions::find(&server, &caller.workspace, &id).await?;
-    follow(&server, &session, session.thread.clone(), options, after)
+    follow(&server, &session, session.thread.clone(), options, after).await
 }
 
 /// A page of a thread's events.
@@ -108,14 +108,14 @@ pub(crate) async fn history(
 }
 
 /// A thread's stream.
-pub(crate) fn follow(
+pub(crate) async fn follow(
     server: &Arc<Server>,
     session: &SessionRecord,
     thread: ThreadId,
     options: StreamOptions,
     after: Option<i64>,
 ) -> Result<Response, Failure> {
-    stream::open(server, session, Wish { thread, previews: Previews::new(options), after })
+    stream::open(server, session, Wish { thread, previews: Previews::new(options), after }).await
 }
 
 /// Where a client that comes back wants to go on. The empty text is what a browser sends before the first event.

@@ -52,11 +52,13 @@ async fn create(
     let SessionCreate { agent, environment_id, title, metadata, initial_events } =
         SessionCreate::parse(&body)?;
     let Caller { workspace } = caller;
-    let record = agents::find(&server, &workspace, &agent.id, agent.version).await?;
-    let agent = SessionAgent::resolve(&agents::parse(&record)?, &agent)?;
+    let (record, environment) = tokio::join!(
+        agents::find(&server, &workspace, &agent.id, agent.version),
+        environments::find(&server, &workspace, &environment_id),
+    );
+    let agent = SessionAgent::resolve(&agents::parse(&record?)?, &agent)?;
     agents::check_model(&server, "agent.model", &agent.model)?;
-    let environment = environments::find(&server, &workspace, &environment_id).await?;
-    if environment.archived_at.is_some() {
+    if environment?.archived_at.is_some() {
         let message = format!(
             "environment_id: Environment {environment_id} is archived and cannot be used in new sessions"
         );

@@ -1,6 +1,6 @@
 //! One event stream: follows a thread of a session and writes frames, without gap or duplicate.
 //!
-//! The stream subscribes first, then reads the store up to the end, then follows. `position` is the last entry of the
+//! The stream subscribes first, then reads from the store what it was asked to repeat, then follows. `position` is the last entry of the
 //! log that was considered; whatever the subscription delivers up to it is skipped, and a hole after it (or a note that
 //! the subscription fell behind) sends the stream back to the store. Every frame of the log carries its entry's place
 //! as `id`, so that `Last-Event-ID` continues exactly there.
@@ -40,6 +40,7 @@ use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 
 use crate::Server;
+use crate::error;
 use crate::error::Failure;
 use crate::limits::CATCH_UP_ENTRIES_MAX;
 use crate::limits::QUEUED_EVENTS_MAX;
@@ -61,10 +62,19 @@ pub(crate) struct Wish {
 }
 
 /// Answers with the stream.
-pub(crate) fn open(server: &Arc<Server>, session: &SessionRecord, wish: Wish) -> Result<Response, Failure> {
+pub(crate) async fn open(
+    server: &Arc<Server>,
+    session: &SessionRecord,
+    wish: Wish,
+) -> Result<Response, Failure> {
     let Wish { thread, previews, after } = wish;
     let Ok(slot) = Arc::clone(&server.streams).try_acquire_owned() else {
         return Err(Error::overloaded("Too many event streams are open").into());
+    };
+    let follower = server.store.follow(session.key);
+    // Read again: now whatever comes after its head is delivered, and a deletion would be told.
+    let Some(session) = server.store.session_by_key(session.key).await? else {
+        return Err(error::not_found("session", session.id.as_str()).into());
     };
     if after.is_some_and(|after| after > session.head) {
         return Err(Error::invalid("last-event-id: the session has no such event yet").into());
@@ -73,15 +83,16 @@ pub(crate) fn open(server: &Arc<Server>, session: &SessionRecord, wish: Wish) ->
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     metrics::gauge!(telemetry::STREAMS_OPEN).increment(1);
+    let is_ended = session.status == "terminated";
     let state = Stream {
-        follower: server.store.follow(session.key),
+        follower,
         server: Arc::clone(server),
         session: session.key,
         thread,
         position: after.unwrap_or(session.head),
-        is_behind: true,
-        is_over: false,
-        ends_when_caught_up: session.status == "terminated",
+        is_behind: after.is_some(),
+        is_over: is_ended && after.is_none(),
+        ends_when_caught_up: is_ended,
         queued: VecDeque::new(),
         previews,
         heartbeat,

@@ -103,7 +103,7 @@ async fn stream(
     let after = events::last_event_id(&headers)?;
     let session = sessions::find(&server, &caller.workspace, &id).await?;
     let thread = find(&session, &thread)?;
-    events::follow(&server, &session, thread, options, after)
+    events::follow(&server, &session, thread, options, after).await
 }
 
 fn find(session: &SessionRecord, thread: &str) -> Result<ThreadId, Error> {

@@ -2,9 +2,17 @@
 
 use std::time::Duration;
 
+use api::entry::NewEntry;
+use api::entry::raw;
+use api::ids::EventId;
+use api::time::Clock;
 use serde_json::Value;
 use serde_json::json;
+use store::Append;
 use store::Fence;
+use store::Patch;
+use store::SessionQuery;
+use store::SessionRecord;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -288,36 +296,11 @@ async fn a_client_that_takes_nothing_loses_its_connection_and_others_do_not_noti
     stuck.write_all(head.as_bytes()).await.unwrap();
     let mut healthy = client.stream(&stream, None).await;
 
-    // More than the two socket buffers hold. Appended directly: it need not make sense to a model.
-    let record = server
-        .store
-        .list_sessions(&workspace(&server).await, &store::SessionQuery::default())
-        .await
-        .unwrap()
-        .remove(0);
-    let filler = "x".repeat(1 << 20);
-    for _ in 0..24 {
-        let now = api::time::Clock::system().now();
-        let event: api::ids::EventId = server.ids.make();
-        let entry = api::entry::NewEntry {
-            thread: record.thread.clone(),
-            public: Some(api::entry::raw(&json!({"id": event, "type": "session.updated", "title": filler}))),
-            id: event,
-            kind: "session.updated".into(),
-            private: None,
-            created_at: now,
-            processed_at: Some(now),
-            processes: None,
-        };
-        let append = store::Append {
-            session: record.key,
-            fence: Fence::Client { claim: None },
-            entries: vec![entry],
-            patch: store::Patch::default(),
-            expected_head: None,
-        };
-        server.store.append(append).await.unwrap();
-        assert_eq!(healthy.next().await.unwrap().kind(), "session.updated");
+    // More than the two socket buffers hold.
+    let session = record(&server).await;
+    for n in 0..24 {
+        append(&server, &session, &format!("{n}"), 1 << 20).await;
+        assert_eq!(healthy.next().await.unwrap().data["title"], format!("{n}"));
     }
     let gone = async {
         loop {
@@ -334,7 +317,52 @@ async fn a_client_that_takes_nothing_loses_its_connection_and_others_do_not_noti
     client.get(&format!("/v1/sessions/{id}")).await.ok();
 }
 
-/// The only workspace with a key.
-async fn workspace(server: &Server) -> api::ids::WorkspaceId {
-    server.store.list_keys().await.unwrap().remove(0).workspace
+#[tokio::test]
+async fn a_slow_reader_misses_nothing() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let (_, stream) = idle_session(&client).await;
+    let mut slow = client.stream(&stream, None).await;
+    // Much more than the sockets and the subscription hold.
+    let session = record(&server).await;
+    for n in 0..2000 {
+        append(&server, &session, &format!("{n}"), 1 << 13).await;
+    }
+    for n in 0..2000 {
+        assert_eq!(slow.next().await.unwrap().data["title"], format!("{n}"));
+    }
+    let metrics = crate::client::answer(client.request("GET", "/metrics")).await.text;
+    assert!(metrics.contains("journeyman_http_streams_lagged_total "), "it was never behind: {metrics}");
+}
+
+/// The only session.
+async fn record(server: &Server) -> SessionRecord {
+    let workspace = server.store.list_keys().await.unwrap().remove(0).workspace;
+    server.store.list_sessions(&workspace, &SessionQuery::default()).await.unwrap().remove(0)
+}
+
+/// Puts an event with this title and this many bytes into the log, which need not make sense to a model.
+async fn append(server: &Server, session: &SessionRecord, title: &str, bytes: usize) {
+    let now = Clock::system().now();
+    let id: EventId = server.ids.make();
+    let filler = "x".repeat(bytes);
+    let public = json!({"id": id, "type": "session.updated", "title": title, "filler": filler});
+    let entry = NewEntry {
+        thread: session.thread.clone(),
+        id,
+        kind: "session.updated".into(),
+        public: Some(raw(&public)),
+        private: None,
+        created_at: now,
+        processed_at: Some(now),
+        processes: None,
+    };
+    let append = Append {
+        session: session.key,
+        fence: Fence::Client { claim: None },
+        entries: vec![entry],
+        patch: Patch::default(),
+        expected_head: None,
+    };
+    server.store.append(append).await.unwrap();
 }
