@@ -44,7 +44,8 @@ async fn main() -> anyhow::Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     let deadline = Duration::from_secs(seconds);
     for _ in 0..writers {
-        let new = NewSession { record: session(&ids, &clock, &environment), entries: Vec::new(), claim: None };
+        let new =
+            NewSession { record: session(&ids, &clock, &environment), entries: Vec::new(), claim: None };
         let session = store.create_session(new).await?;
         tasks.spawn(write(store.clone(), ids.clone(), clock.clone(), session, deadline));
     }

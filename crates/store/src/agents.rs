@@ -32,7 +32,8 @@ pub struct AgentRecord {
     pub body: String,
 }
 
-const COLUMNS: &str = "it.id, it.workspace, it.version, it.created_at, it.updated_at, it.archived_at, it.body";
+const COLUMNS: &str =
+    "it.id, it.workspace, it.version, it.created_at, it.updated_at, it.archived_at, it.body";
 
 impl Store {
     /// Adds an agent and its first version.
@@ -44,7 +45,9 @@ impl Store {
         );
         match self.backend.commit("insert an agent", vec![insert, keep_version(agent)]).await? {
             Outcome::Done(_) => Ok(()),
-            Outcome::Refused | Outcome::Duplicate | Outcome::Dangling => Err(Error::exists("agent", &agent.id)),
+            Outcome::Refused | Outcome::Duplicate | Outcome::Dangling => {
+                Err(Error::exists("agent", &agent.id))
+            }
         }
     }
 
@@ -104,8 +107,13 @@ impl Store {
     }
 
     /// A page of agents.
-    pub async fn list_agents(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<Vec<AgentRecord>, Error> {
-        let select = Select::new(&format!("SELECT {COLUMNS} FROM agent it WHERE it.workspace = $1"), workspace);
+    pub async fn list_agents(
+        &self,
+        workspace: &WorkspaceId,
+        query: &ListQuery,
+    ) -> Result<Vec<AgentRecord>, Error> {
+        let select =
+            Select::new(&format!("SELECT {COLUMNS} FROM agent it WHERE it.workspace = $1"), workspace);
         self.backend.query("list agents", query.finish(select)).await?.into_iter().map(read).collect()
     }
 
@@ -117,12 +125,19 @@ impl Store {
         before_version: Option<i64>,
         limit: usize,
     ) -> Result<Vec<AgentRecord>, Error> {
-        let mut select =
-            Select::new(&format!("SELECT {COLUMNS} FROM agent_version it WHERE it.workspace = $1"), workspace);
+        let mut select = Select::new(
+            &format!("SELECT {COLUMNS} FROM agent_version it WHERE it.workspace = $1"),
+            workspace,
+        );
         select.and("it.id =", id);
         select.and_some("it.version <", before_version);
         select.push(" ORDER BY it.version DESC");
-        self.backend.query("list versions of an agent", select.limit(limit)).await?.into_iter().map(read).collect()
+        self.backend
+            .query("list versions of an agent", select.limit(limit))
+            .await?
+            .into_iter()
+            .map(read)
+            .collect()
     }
 }
 

@@ -129,15 +129,14 @@ impl Select {
         if size > max {
             return Err(Error::TooLarge { op, what: "values of a filter", size, max });
         }
-        let mut before = format!(" AND {column} IN (");
-        for value in values {
-            self.push(&before);
+        let Some((first, rest)) = values.split_first() else { return Ok(()) };
+        self.push(&format!(" AND {column} IN ("));
+        self.arg(first.as_str());
+        for value in rest {
+            self.push(", ");
             self.arg(value.as_str());
-            before = ", ".to_owned();
         }
-        if size > 0 {
-            self.push(")");
-        }
+        self.push(")");
         Ok(())
     }
 

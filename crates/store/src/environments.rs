@@ -36,7 +36,8 @@ const COLUMNS: &str = "it.id, it.workspace, it.name, it.created_at, it.updated_a
 impl Store {
     /// Adds an environment.
     pub async fn insert_environment(&self, environment: &EnvironmentRecord) -> Result<(), Error> {
-        let EnvironmentRecord { id, workspace, name, created_at, updated_at, archived_at, body } = environment;
+        let EnvironmentRecord { id, workspace, name, created_at, updated_at, archived_at, body } =
+            environment;
         let insert = Stmt::new(
             "INSERT INTO environment (id, workspace, name, created_at, updated_at, archived_at, body)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -52,7 +53,9 @@ impl Store {
         );
         match self.backend.commit("insert an environment", vec![insert]).await? {
             Outcome::Done(_) => Ok(()),
-            Outcome::Refused | Outcome::Duplicate | Outcome::Dangling => Err(Error::exists("environment", id)),
+            Outcome::Refused | Outcome::Duplicate | Outcome::Dangling => {
+                Err(Error::exists("environment", id))
+            }
         }
     }
 
@@ -92,7 +95,8 @@ impl Store {
         environment: &EnvironmentRecord,
         expected: Timestamp,
     ) -> Result<(), Error> {
-        let EnvironmentRecord { id, workspace, name, created_at: _, updated_at, archived_at, body } = environment;
+        let EnvironmentRecord { id, workspace, name, created_at: _, updated_at, archived_at, body } =
+            environment;
         let replace = Stmt::new(
             "UPDATE environment SET name = $1, updated_at = $2, archived_at = $3, body = $4
              WHERE workspace = $5 AND id = $6 AND updated_at = $7",
@@ -134,15 +138,18 @@ impl Store {
 
     /// Deletes an environment. [`Error::InUse`] when a session refers to it.
     pub async fn delete_environment(&self, workspace: &WorkspaceId, id: &EnvironmentId) -> Result<(), Error> {
-        let delete =
-            Stmt::new("DELETE FROM environment WHERE workspace = $1 AND id = $2", [workspace.into(), id.into()]);
+        let delete = Stmt::new(
+            "DELETE FROM environment WHERE workspace = $1 AND id = $2",
+            [workspace.into(), id.into()],
+        );
         match self.backend.commit("delete an environment", vec![delete.one()]).await? {
             Outcome::Done(_) => Ok(()),
             Outcome::Refused => Err(Error::not_found("environment", id)),
             Outcome::Duplicate | Outcome::Dangling => {
                 let count = Stmt::new("SELECT count(*) FROM session WHERE environment_id = $1", [id.into()]);
                 let mut rows = self.backend.query("count the sessions of an environment", count).await?;
-                let sessions = rows.pop().map(|mut row| row.int("count of sessions")).transpose()?.unwrap_or(0);
+                let sessions =
+                    rows.pop().map(|mut row| row.int("count of sessions")).transpose()?.unwrap_or(0);
                 Err(Error::InUse { what: "environment", id: id.to_string(), sessions })
             }
         }

@@ -9,6 +9,7 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failed store call. Nothing of the call took effect, unless it is [`Error::Database`] with `is_unknown`.
 #[derive(Debug, thiserror::Error)]
+#[expect(clippy::error_impl_error, reason = "always written store::Error or imported alone")]
 pub enum Error {
     /// No such object, or it belongs to another workspace.
     #[error("find {what} {id}: not found")]
@@ -142,11 +143,11 @@ impl Error {
         Self::Database { op: op.into(), is_unknown: false, source: source.into() }
     }
 
-    pub(crate) fn not_found(what: &'static str, id: impl ToString) -> Self {
+    pub(crate) fn not_found(what: &'static str, id: impl std::fmt::Display) -> Self {
         Self::NotFound { what, id: id.to_string() }
     }
 
-    pub(crate) fn exists(what: &'static str, id: impl ToString) -> Self {
+    pub(crate) fn exists(what: &'static str, id: impl std::fmt::Display) -> Self {
         Self::Exists { what, id: id.to_string() }
     }
 }

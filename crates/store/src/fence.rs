@@ -100,6 +100,7 @@ pub struct Appended {
 }
 
 /// What the fence looks at: columns of a session's row.
+#[expect(clippy::struct_field_names, reason = "the field is named as its column")]
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) id: SessionId,
@@ -115,7 +116,9 @@ pub(crate) struct Head {
 impl Append {
     /// Bytes that the entries hold, for the bound of a commit.
     pub(crate) fn bytes(&self) -> usize {
-        let length = |raw: &Option<std::sync::Arc<serde_json::value::RawValue>>| raw.as_ref().map_or(0, |r| r.get().len());
+        let length = |raw: &Option<std::sync::Arc<serde_json::value::RawValue>>| {
+            raw.as_ref().map_or(0, |r| r.get().len())
+        };
         self.entries.iter().map(|entry| length(&entry.public) + length(&entry.private)).sum()
     }
 }

@@ -210,7 +210,8 @@ impl Hub {
 
     /// Publishes entries of one session, in order and without a gap among themselves.
     pub(crate) fn offer(&self, session: i64, entries: Vec<Arc<Entry>>) -> Offer {
-        let (Some(first), Some(last)) = (entries.first().map(|e| e.seq), entries.last().map(|e| e.seq)) else {
+        let (Some(first), Some(last)) = (entries.first().map(|e| e.seq), entries.last().map(|e| e.seq))
+        else {
             return Offer::Done;
         };
         let mut state = self.lock();

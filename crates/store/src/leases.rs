@@ -46,7 +46,9 @@ impl Store {
             };
             let batch: Batch = leases.iter().map(renew).collect();
             let Outcome::Done(rows) = self.backend.commit("renew leases", batch).await? else { continue };
-            lost.extend(leases.iter().zip(rows).filter(|(_, rows)| rows.is_empty()).map(|((session, _), _)| *session));
+            lost.extend(
+                leases.iter().zip(rows).filter(|(_, rows)| rows.is_empty()).map(|((session, _), _)| *session),
+            );
         }
         Ok(lost)
     }

@@ -47,7 +47,8 @@ impl Default for ListQuery {
 impl ListQuery {
     /// Adds the filters, the order and the limit to a query on a table that is called `it`.
     pub(crate) fn finish(&self, mut select: Select) -> Stmt {
-        let Self { created_gt, created_gte, created_lt, created_lte, include_archived, order, after, limit } = self;
+        let Self { created_gt, created_gte, created_lt, created_lte, include_archived, order, after, limit } =
+            self;
         select.and_some("it.created_at >", *created_gt);
         select.and_some("it.created_at >=", *created_gte);
         select.and_some("it.created_at <", *created_lt);

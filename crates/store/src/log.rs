@@ -84,7 +84,8 @@ impl Store {
 
     /// Entries after a place, in the order of the log.
     pub async fn entries(&self, session: i64, after: i64, limit: usize) -> Result<Vec<Arc<Entry>>, Error> {
-        let rows = self.backend.query("read the log of a session", entries_after(session, after, limit)).await?;
+        let rows =
+            self.backend.query("read the log of a session", entries_after(session, after, limit)).await?;
         rows.into_iter().map(|mut row| read(&mut row).map(Arc::new)).collect()
     }
 
@@ -92,7 +93,9 @@ impl Store {
     pub async fn events(&self, session: i64, query: &EventQuery) -> Result<Vec<(i64, Arc<Entry>)>, Error> {
         let place = Place::unpack(query.after);
         let mut events = match (query.order, place) {
-            (Order::Desc, Some(place)) if place.waiting > 0 => self.moved_since(session, query, place).await?,
+            (Order::Desc, Some(place)) if place.waiting > 0 => {
+                self.moved_since(session, query, place).await?
+            }
             (Order::Asc | Order::Desc, _) => Vec::new(),
         };
         let op = "list the events of a session";
@@ -140,7 +143,9 @@ impl Store {
         select.and("seq <", place.waiting);
         select.push(" AND position > seq ORDER BY seq DESC");
         let mut events = Vec::new();
-        for mut row in self.backend.query("list waiting events of a session", select.limit(query.limit)).await? {
+        for mut row in
+            self.backend.query("list waiting events of a session", select.limit(query.limit)).await?
+        {
             row.int("position of an event")?;
             row.int("head of a session")?;
             let entry = Arc::new(read(&mut row)?);
@@ -176,7 +181,10 @@ struct Place {
 
 impl Place {
     fn unpack(after: Option<i64>) -> Option<Self> {
-        after.map(|packed| Self { numbered: packed & NUMBER_MASK, waiting: (packed >> NUMBER_BITS) & NUMBER_MASK })
+        after.map(|packed| Self {
+            numbered: packed & NUMBER_MASK,
+            waiting: (packed >> NUMBER_BITS) & NUMBER_MASK,
+        })
     }
 
     fn pack(self) -> i64 {
@@ -205,7 +213,9 @@ pub(crate) fn insert_first(session: &SessionId, entries: Vec<NewEntry>) -> Batch
     let mut rows: Vec<(i64, i64, NewEntry)> = Vec::with_capacity(entries.len());
     for (seq, entry) in (1..).zip(entries) {
         if let Some(processed) = &entry.processes {
-            let waits = |(_, _, other): &&mut (i64, i64, NewEntry)| &other.id == processed && other.processed_at.is_none();
+            let waits = |(_, _, other): &&mut (i64, i64, NewEntry)| {
+                &other.id == processed && other.processed_at.is_none()
+            };
             if let Some((_, position, other)) = rows.iter_mut().find(waits) {
                 *position = seq;
                 other.processed_at = Some(entry.created_at);

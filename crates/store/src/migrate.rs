@@ -21,8 +21,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
 pub(crate) const LOCK: i64 = 0x006a_6f75_726e_6579;
 
 /// The ledger; the same text for both databases.
-pub(crate) const LEDGER: &str =
-    "CREATE TABLE IF NOT EXISTS migration (version bigint PRIMARY KEY, name text NOT NULL, applied_at bigint NOT NULL)";
+pub(crate) const LEDGER: &str = "CREATE TABLE IF NOT EXISTS migration (version bigint PRIMARY KEY, name text NOT NULL, applied_at bigint NOT NULL)";
 /// The newest step that was taken.
 pub(crate) const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM migration";
 /// Notes a step.

@@ -70,7 +70,8 @@ impl Postgres {
             Arc::clone(&writer_process),
         );
         tasks.spawn(writer.run(queue));
-        let doorbell = doorbell::Doorbell { connector, pool: pool.clone(), hub: Arc::clone(&hub), writer_process };
+        let doorbell =
+            doorbell::Doorbell { connector, pool: pool.clone(), hub: Arc::clone(&hub), writer_process };
         tasks.spawn(stop.clone().run_until_cancelled_owned(doorbell.clone().listen()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(doorbell.poll()));
         Ok(Self { pool, writes, hub, _tasks: stop.drop_guard() })
@@ -90,7 +91,9 @@ impl Backend for Postgres {
                 Ok(outcome) => return Ok(outcome),
                 Err(Failure::Duplicate) => return Ok(Outcome::Duplicate),
                 Err(Failure::Dangling) => return Ok(Outcome::Dangling),
-                Err(failure) if failure.is_worth_another_attempt() && attempt < limits::ATTEMPTS_MAX => attempt += 1,
+                Err(failure) if failure.is_worth_another_attempt() && attempt < limits::ATTEMPTS_MAX => {
+                    attempt += 1;
+                }
                 Err(failure) => return Err(failure.into_error(op)),
             }
         }

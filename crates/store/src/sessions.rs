@@ -123,7 +123,8 @@ impl Store {
         match self.backend.commit(op, batch).await? {
             Outcome::Done(rows) => {
                 let key = rows.into_iter().next().and_then(|mut rows| rows.pop());
-                record.key = key.map_or_else(|| Err(Error::not_found("session", &record.id)), |mut row| row.int("key"))?;
+                record.key = key
+                    .map_or_else(|| Err(Error::not_found("session", &record.id)), |mut row| row.int("key"))?;
                 Ok(record)
             }
             Outcome::Dangling => Err(Error::not_found("environment", &record.environment_id)),
@@ -132,7 +133,11 @@ impl Store {
     }
 
     /// The session, if it belongs to the workspace.
-    pub async fn session(&self, workspace: &WorkspaceId, id: &SessionId) -> Result<Option<SessionRecord>, Error> {
+    pub async fn session(
+        &self,
+        workspace: &WorkspaceId,
+        id: &SessionId,
+    ) -> Result<Option<SessionRecord>, Error> {
         let find = Stmt::new(BY_ID.as_str(), [workspace.into(), id.into()]);
         self.backend.query("read a session", find).await?.pop().map(read).transpose()
     }
@@ -173,8 +178,14 @@ impl Store {
         );
         let batch = vec![
             guard.one(),
-            Stmt::new("DELETE FROM entry WHERE session = (SELECT key FROM session WHERE id = $1)", [id.into()]),
-            Stmt::new("DELETE FROM session_body WHERE session = (SELECT key FROM session WHERE id = $1)", [id.into()]),
+            Stmt::new(
+                "DELETE FROM entry WHERE session = (SELECT key FROM session WHERE id = $1)",
+                [id.into()],
+            ),
+            Stmt::new(
+                "DELETE FROM session_body WHERE session = (SELECT key FROM session WHERE id = $1)",
+                [id.into()],
+            ),
             Stmt::new("DELETE FROM session WHERE id = $1", [id.into()]).one(),
         ];
         match self.backend.commit("delete a session", batch).await? {
@@ -184,10 +195,12 @@ impl Store {
                 }
                 Ok(())
             }
-            Outcome::Refused | Outcome::Duplicate | Outcome::Dangling => match self.session(workspace, id).await? {
-                Some(_) => Err(Error::Running { id: id.clone() }),
-                None => Err(Error::not_found("session", id)),
-            },
+            Outcome::Refused | Outcome::Duplicate | Outcome::Dangling => {
+                match self.session(workspace, id).await? {
+                    Some(_) => Err(Error::Running { id: id.clone() }),
+                    None => Err(Error::not_found("session", id)),
+                }
+            }
         }
     }
 }

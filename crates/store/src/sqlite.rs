@@ -59,7 +59,8 @@ struct Read {
 impl Sqlite {
     /// Opens the file, or a database in memory, and brings its schema up to date.
     pub(crate) async fn open(path: Option<PathBuf>, clock: Clock, hub: Arc<Hub>) -> Result<Self, Error> {
-        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(path.as_deref(), &clock, hub)).await;
+        let opened =
+            tokio::task::spawn_blocking(move || Self::open_blocking(path.as_deref(), &clock, hub)).await;
         opened.map_err(|error| Error::database("open the database", error))?
     }
 

@@ -55,8 +55,8 @@ pub(crate) struct Connector {
 impl Connector {
     pub(crate) fn new(address: &str, tasks: TaskTracker) -> Result<Self, Error> {
         // The address holds a password: the parser's words do not repeat it, and neither do ours.
-        let mut config: Config = address.parse().map_err(|error: tokio_postgres::Error| Error::Unsupported {
-            what: format!("the PostgreSQL address is not valid: {}", words(&error)),
+        let mut config: Config = address.parse().map_err(|error: tokio_postgres::Error| {
+            Error::Unsupported { what: format!("the PostgreSQL address is not valid: {}", words(&error)) }
         })?;
         if config.get_ssl_mode() == SslMode::Require {
             let what = "sslmode=require: this build has no TLS for PostgreSQL. Use sslmode=disable over a private \
@@ -87,8 +87,10 @@ impl Connector {
     /// A connection whose notifications the caller reads.
     pub(crate) async fn connect_raw(
         &self,
-    ) -> Result<(Client, tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>), Failure>
-    {
+    ) -> Result<
+        (Client, tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>),
+        Failure,
+    > {
         self.config.connect(NoTls).await.map_err(Failure::before_commit)
     }
 
@@ -143,7 +145,9 @@ pub(crate) async fn query(pool: &Pool, op: &'static str, stmt: &Stmt) -> Result<
     loop {
         match try_query(pool, stmt).await {
             Ok(rows) => return Ok(rows),
-            Err(failure) if failure.is_worth_another_attempt() && attempt < limits::ATTEMPTS_MAX => attempt += 1,
+            Err(failure) if failure.is_worth_another_attempt() && attempt < limits::ATTEMPTS_MAX => {
+                attempt += 1;
+            }
             Err(failure) => return Err(failure.into_error(op)),
         }
     }
@@ -172,7 +176,8 @@ pub(crate) async fn commit(pool: &Pool, batch: &Batch) -> Result<Outcome, Failur
     // Dropping the transaction before its commit rolls it back.
     let transaction = client.transaction().await.map_err(Failure::before_commit)?;
     let mut results = Vec::with_capacity(batch.len());
-    for stmts in batch.split_inclusive(|stmt| stmt.rows.is_some()).flat_map(|part| part.chunks(PIPELINE_MAX)) {
+    for stmts in batch.split_inclusive(|stmt| stmt.rows.is_some()).flat_map(|part| part.chunks(PIPELINE_MAX))
+    {
         let mut prepared = Vec::with_capacity(stmts.len());
         for stmt in stmts {
             prepared.push(transaction.prepare_cached(&stmt.sql).await.map_err(Failure::before_commit)?);
@@ -212,7 +217,8 @@ pub(crate) fn read(row: &tokio_postgres::Row) -> Result<Row, Failure> {
         };
         Ok(value.unwrap_or(Value::Null))
     };
-    let values: Result<Vec<Value>, tokio_postgres::Error> = row.columns().iter().enumerate().map(value).collect();
+    let values: Result<Vec<Value>, tokio_postgres::Error> =
+        row.columns().iter().enumerate().map(value).collect();
     values.map(Row::new).map_err(|error| Failure::Refused(error.into()))
 }
 

@@ -46,7 +46,10 @@ impl Doorbell {
     pub(crate) async fn listen(self) {
         loop {
             if let Err(failure) = self.listen_once().await {
-                tracing::warn!("listen to other nodes: {}; followers wait up to a second longer", failure.words());
+                tracing::warn!(
+                    "listen to other nodes: {}; followers wait up to a second longer",
+                    failure.words()
+                );
             }
             tokio::time::sleep(Duration::from_millis(limits::RECONNECT_MS)).await;
         }
@@ -119,7 +122,9 @@ impl Doorbell {
             gone.remove(&session);
             catch_up(&self.pool, &self.hub, session, head).await;
         }
-        gone.into_iter().for_each(|session| self.hub.delete(session));
+        for session in gone {
+            self.hub.delete(session);
+        }
         Ok(())
     }
 }
@@ -152,7 +157,9 @@ pub(crate) fn write_payload(heads: impl Iterator<Item = (i64, i64)>) -> String {
         if !payload.is_empty() {
             payload.push(',');
         }
-        payload.push_str(&format!("{session}={head}"));
+        payload.push_str(&session.to_string());
+        payload.push('=');
+        payload.push_str(&head.to_string());
         if payload.len() > limits::NOTIFICATION_BYTES_MAX {
             return EVERYTHING.to_owned();
         }

@@ -49,7 +49,9 @@ impl Failure {
         match *code {
             SqlState::UNIQUE_VIOLATION => Self::Duplicate,
             SqlState::FOREIGN_KEY_VIOLATION => Self::Dangling,
-            SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE => Self::Conflict(error.into()),
+            SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE => {
+                Self::Conflict(error.into())
+            }
             _ => Self::Refused(error.into()),
         }
     }
@@ -68,7 +70,9 @@ impl Failure {
         let source = match self {
             Self::Duplicate => "a unique key is there already".into(),
             Self::Dangling => "a row that is referred to is missing".into(),
-            Self::Conflict(source) | Self::Lost(source) | Self::Unknown(source) | Self::Refused(source) => source,
+            Self::Conflict(source) | Self::Lost(source) | Self::Unknown(source) | Self::Refused(source) => {
+                source
+            }
         };
         Error::Database { op: op.to_owned(), is_unknown, source }
     }

@@ -24,7 +24,8 @@ use crate::error::Error;
 use crate::fence::Head;
 use crate::log;
 
-const LOCK: &str = "SELECT key, id, head, epoch, holder, lease_until, status, archived_at IS NOT NULL, runnable,
+const LOCK: &str =
+    "SELECT key, id, head, epoch, holder, lease_until, status, archived_at IS NOT NULL, runnable,
     lease_now() FROM session WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE";
 const INSERT: &str = "INSERT INTO entry (session, seq, position, id, thread, kind, public, private, created_at,
     processed_at, processes) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[],
@@ -106,7 +107,10 @@ impl Link {
             self.client.batch_execute("ROLLBACK").await.map_err(Failure::before_commit)?;
             return Ok(results);
         }
-        let admitted = appends.iter().zip(&results).filter_map(|(append, result)| Some((*append, result.as_ref().ok()?)));
+        let admitted = appends
+            .iter()
+            .zip(&results)
+            .filter_map(|(append, result)| Some((*append, result.as_ref().ok()?)));
         self.write(&Entries::of(admitted), &work, now).await?;
         Ok(results)
     }
@@ -114,7 +118,8 @@ impl Link {
     async fn lock(&self, appends: &[&Append]) -> Result<BTreeMap<i64, Work>, Failure> {
         let keys: Vec<i64> = appends.iter().map(|append| append.session).collect();
         let args: [&(dyn ToSql + Sync); 1] = [&keys];
-        let (begun, rows) = join(self.client.batch_execute("BEGIN"), self.client.query(&self.lock, &args)).await;
+        let (begun, rows) =
+            join(self.client.batch_execute("BEGIN"), self.client.query(&self.lock, &args)).await;
         let locked = begun.and(rows).and_then(|rows| rows.iter().map(Work::read).collect());
         match locked {
             Ok(work) => Ok(work),
@@ -125,7 +130,12 @@ impl Link {
         }
     }
 
-    async fn write(&self, entries: &Entries<'_>, work: &BTreeMap<i64, Work>, now: Timestamp) -> Result<(), Failure> {
+    async fn write(
+        &self,
+        entries: &Entries<'_>,
+        work: &BTreeMap<i64, Work>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         let sessions = Sessions::of(work);
         let bodies: (Vec<i64>, Vec<&str>) =
             work.iter().filter_map(|(key, work)| Some((*key, work.patch.agent.as_deref()?))).unzip();
@@ -133,7 +143,8 @@ impl Link {
         let payload = doorbell::write_payload(longer);
         let notify: [&(dyn ToSql + Sync); 2] = [&doorbell::CHANNEL, &payload];
         let bodies_args: [&(dyn ToSql + Sync); 2] = [&bodies.0, &bodies.1];
-        let (inserts, processes, updates) = (entries.inserts(), entries.processes(), sessions.updates(&now.0));
+        let (inserts, processes, updates) =
+            (entries.inserts(), entries.processes(), sessions.updates(&now.0));
 
         let mut steps: Vec<(&Statement, &[&(dyn ToSql + Sync)])> = Vec::new();
         if !entries.seq.is_empty() {
@@ -148,7 +159,9 @@ impl Link {
             steps.push((&self.update_body, &bodies_args));
         }
         // The commit goes out with them: if one of them fails, the server makes it a rollback.
-        let run = futures_util::future::join_all(steps.into_iter().map(|(stmt, args)| self.client.execute(stmt, args)));
+        let run = futures_util::future::join_all(
+            steps.into_iter().map(|(stmt, args)| self.client.execute(stmt, args)),
+        );
         let (steps, committed) = join(run, self.client.batch_execute("COMMIT")).await;
         for step in steps {
             step.map_err(Failure::with_commit)?;
@@ -171,7 +184,10 @@ impl Work {
             runnable: row.try_get::<_, i64>(8)? != 0,
         };
         let now = row.try_get(9)?;
-        Ok((row.try_get(0)?, Self { head, patch: Patch::default(), now, is_touched: false, is_longer: false }))
+        Ok((
+            row.try_get(0)?,
+            Self { head, patch: Patch::default(), now, is_touched: false, is_longer: false },
+        ))
     }
 
     fn admit(&mut self, append: &Append) -> Result<Appended, Error> {
@@ -179,7 +195,8 @@ impl Work {
         self.is_touched = true;
         self.is_longer |= !append.entries.is_empty();
         // Status, lease and runnable are in the head already.
-        let Patch { status: _, progress, title, metadata, agent, archived_at, runnable: _, release: _ } = &append.patch;
+        let Patch { status: _, progress, title, metadata, agent, archived_at, runnable: _, release: _ } =
+            &append.patch;
         let patch = &mut self.patch;
         let later = |old: &mut Option<String>, new: &Option<String>| {
             if new.is_some() {

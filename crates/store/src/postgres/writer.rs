@@ -76,7 +76,8 @@ impl Writer {
             Err(failure) => {
                 let (words, is_unknown) = (failure.words(), matches!(failure, Failure::Unknown(_)));
                 for request in requests {
-                    let error = Error::Database { op: OP.to_owned(), is_unknown, source: words.clone().into() };
+                    let error =
+                        Error::Database { op: OP.to_owned(), is_unknown, source: words.clone().into() };
                     request.reply.send(Err(error)).ok();
                 }
             }

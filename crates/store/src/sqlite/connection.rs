@@ -25,7 +25,10 @@ pub(crate) fn open_writer(path: Option<&Path>, clock: &Clock) -> Result<Connecti
     let connection = match path {
         Some(path) => {
             make_private(path)?;
-            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            Connection::open_with_flags(
+                path,
+                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+            )
         }
         None => Connection::open_in_memory(),
     };

@@ -29,13 +29,28 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// A request to the writer.
 pub(crate) enum Write {
-    Append { append: Append, reply: Reply<Appended> },
-    Commit { op: &'static str, batch: Batch, reply: Reply<Outcome> },
+    Append {
+        append: Append,
+        reply: Reply<Appended>,
+    },
+    Commit {
+        op: &'static str,
+        batch: Batch,
+        reply: Reply<Outcome>,
+    },
     /// Only in memory: a read, answered after the commit of the writes that it queued with.
-    Query { op: &'static str, stmt: Stmt, reply: Reply<Vec<Row>> },
+    Query {
+        op: &'static str,
+        stmt: Stmt,
+        reply: Reply<Vec<Row>>,
+    },
 }
 
 /// A request that ran but is not durable yet.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are appends; a box would only cost them an allocation"
+)]
 enum Ran {
     Append { append: Append, appended: Appended, reply: Reply<Appended> },
     Commit { op: &'static str, rows: Vec<Vec<Row>>, reply: Reply<Outcome> },
@@ -88,12 +103,16 @@ impl Writer {
     /// One transaction for all of them.
     fn write(&mut self, requests: Vec<Write>) {
         if let Some(reason) = &self.stopped {
-            requests.into_iter().for_each(|request| request.stop(reason));
+            for request in requests {
+                request.stop(reason);
+            }
             return;
         }
         if let Err(error) = self.say("BEGIN IMMEDIATE") {
             let reason = self.failed(&error);
-            requests.into_iter().for_each(|request| request.fail(&reason));
+            for request in requests {
+                request.fail(&reason);
+            }
             return;
         }
         let is_alone = requests.len() == 1;
@@ -105,21 +124,31 @@ impl Writer {
                 Err(reason) => {
                     // The transaction is gone, and with it everything that ran in it.
                     self.say("ROLLBACK").ok();
-                    ran.into_iter().for_each(|ran: Ran| ran.fail(&reason));
-                    requests.for_each(|request| request.fail(&reason));
+                    for ran in ran {
+                        Ran::fail(ran, &reason);
+                    }
+                    for request in requests {
+                        request.fail(&reason);
+                    }
                     return;
                 }
             }
         }
         let end = if ran.is_empty() { "ROLLBACK" } else { "COMMIT" };
         match self.say(end) {
-            Ok(()) => ran.into_iter().for_each(|ran| ran.finish(&self.hub)),
+            Ok(()) => {
+                for ran in ran {
+                    ran.finish(&self.hub);
+                }
+            }
             Err(error) => {
                 let reason = self.failed(&error);
                 if !self.connection.is_autocommit() {
                     self.say("ROLLBACK").ok();
                 }
-                ran.into_iter().for_each(|ran| ran.fail(&reason));
+                for ran in ran {
+                    ran.fail(&reason);
+                }
             }
         }
     }
@@ -181,7 +210,9 @@ impl Writer {
         let mut results = Vec::with_capacity(batch.len());
         for stmt in batch {
             match connection::run(&self.connection, stmt) {
-                Ok((_, touched)) if stmt.rows.is_some_and(|rows| rows != touched) => return Ok(Outcome::Refused),
+                Ok((_, touched)) if stmt.rows.is_some_and(|rows| rows != touched) => {
+                    return Ok(Outcome::Refused);
+                }
                 Ok((rows, _)) => results.push(rows),
                 Err(error) => return constraint(&error).ok_or(error),
             }
@@ -212,11 +243,15 @@ impl Writer {
                 entry.private.as_deref().map(RawValue::get),
                 entry.created_at.0,
                 entry.processed_at.map(|at| at.0),
-                entry.processes.as_ref().map(|id| id.as_str()),
+                entry.processes.as_ref().map(api::ids::Id::as_str),
             ]);
             if let Err(error) = inserted {
                 let is_duplicate = matches!(constraint(&error), Some(Outcome::Duplicate));
-                return Err(if is_duplicate { Refusal::Refused(Error::exists("entry", &entry.id)) } else { error.into() });
+                return Err(if is_duplicate {
+                    Refusal::Refused(Error::exists("entry", &entry.id))
+                } else {
+                    error.into()
+                });
             }
             if let Some(processed) = &entry.processes {
                 let mut process = self.connection.prepare_cached(

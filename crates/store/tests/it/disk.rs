@@ -39,7 +39,8 @@ async fn a_write_that_the_disk_refuses_is_an_error_and_everything_acknowledged_i
         .unwrap();
     let printed = String::from_utf8_lossy(&victim.stdout);
     assert!(victim.status.success(), "{printed}{}", String::from_utf8_lossy(&victim.stderr));
-    let acknowledged = printed.lines().filter_map(|line| line.strip_prefix("acknowledged ")).next_back().unwrap();
+    let acknowledged =
+        printed.lines().filter_map(|line| line.strip_prefix("acknowledged ")).next_back().unwrap();
 
     let store = Store::open(&world.target, world.clock.clone()).await.unwrap();
     let log = read_log(&store, &session).await;

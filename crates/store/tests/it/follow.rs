@@ -20,11 +20,15 @@ async fn read_until(store: Store, mut follower: Follower, session: SessionRecord
     while seen.last().copied().unwrap_or(0) < last {
         let after = seen.last().copied().unwrap_or(0);
         if std::mem::take(&mut read) {
-            seen.extend(store.entries(session.key, after, 10_000).await.unwrap().iter().map(|entry| entry.seq));
+            seen.extend(
+                store.entries(session.key, after, 10_000).await.unwrap().iter().map(|entry| entry.seq),
+            );
             continue;
         }
         match follower.next().await {
-            Signal::Entries(entries) => seen.extend(entries.iter().map(|entry| entry.seq).filter(|seq| *seq > after)),
+            Signal::Entries(entries) => {
+                seen.extend(entries.iter().map(|entry| entry.seq).filter(|seq| *seq > after));
+            }
             Signal::Lagged => read = true,
             Signal::Preview(_) => {}
             Signal::Deleted | Signal::Closed => break,
@@ -51,7 +55,8 @@ pub(crate) async fn a_follower_that_subscribes_then_reads_has_no_gap_and_no_dupl
         });
     }
     for number in 0..12 {
-        let (store, session) = (if number % 3 == 0 { &other_node } else { &world.store }.clone(), session.clone());
+        let (store, session) =
+            (if number % 3 == 0 { &other_node } else { &world.store }.clone(), session.clone());
         readers.spawn(async move {
             // Readers come one after the other, in the middle of it all.
             while store.session_by_key(session.key).await.unwrap().unwrap().head < 20 * number {
@@ -137,7 +142,12 @@ pub(crate) async fn a_slow_follower_is_told_to_read_again(world: World) {
         }
     }
     assert!(lagged >= 1 && signals < 1000, "{lagged} of {signals}");
-    let last = world.store.append(by_holder(&session, epoch, vec![world.answer(&session.thread)])).await.unwrap().last;
+    let last = world
+        .store
+        .append(by_holder(&session, epoch, vec![world.answer(&session.thread)]))
+        .await
+        .unwrap()
+        .last;
     assert_eq!(read_until(world.store.clone(), follower, session, last).await, [1, 2]);
 }
 

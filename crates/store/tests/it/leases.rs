@@ -113,7 +113,8 @@ pub(crate) async fn no_wake_up_is_lost_when_release_and_event_race(world: World)
     let mut outcomes = [0, 0];
     for round in 0..40 {
         let (session, epoch) = world.held_session("node").await;
-        let idle = Append { patch: release(), expected_head: Some(0), ..by_holder(&session, epoch, Vec::new()) };
+        let idle =
+            Append { patch: release(), expected_head: Some(0), ..by_holder(&session, epoch, Vec::new()) };
         let event = by_client(&session, vec![world.message(&session.thread)]);
         let (holder, client) = (world.store.clone(), other_node.clone());
         let holding = async move { holder.append(idle).await.unwrap() };
@@ -144,7 +145,11 @@ pub(crate) async fn a_client_that_releases_ends_the_lease_of_the_holder(world: W
         world.store.append(end).await.unwrap(),
         Appended { first: 1, last: 1, lease: None, released: true }
     );
-    let error = world.store.append(by_holder(&session, epoch, vec![world.answer(&session.thread)])).await.unwrap_err();
+    let error = world
+        .store
+        .append(by_holder(&session, epoch, vec![world.answer(&session.thread)]))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Fenced { holder: None, .. }), "{error}");
     assert!(!world.reload(&session).await.runnable);
 }
@@ -155,8 +160,12 @@ pub(crate) async fn renewing_reports_the_leases_that_are_lost(world: World) {
     let expired_lease = world.store.claim(expired.key, &brief_claim("node")).await.unwrap().unwrap();
     let taken_lease = world.store.claim(taken.key, &brief_claim("node")).await.unwrap().unwrap();
     world.store.claim(taken.key, &claim("other")).await.unwrap().unwrap();
-    let leases =
-        [(taken.key, taken_lease.epoch), (999_999, 1), (kept.key, kept_epoch), (expired.key, expired_lease.epoch)];
+    let leases = [
+        (taken.key, taken_lease.epoch),
+        (999_999, 1),
+        (kept.key, kept_epoch),
+        (expired.key, expired_lease.epoch),
+    ];
     assert_eq!(world.store.renew(&leases, 60_000).await.unwrap(), [taken.key, 999_999]);
     // What had expired is held again.
     assert_eq!(world.store.claim(expired.key, &claim("other")).await.unwrap(), None);

@@ -30,7 +30,8 @@ pub(crate) async fn appended_entries_are_read_byte_for_byte(world: World) {
         public: Some(RawValue::from_string(public.to_owned()).unwrap().into()),
         ..world.message(&session.thread)
     };
-    let entries = vec![odd, world.answer(&session.thread), world.processing(&session.thread, &world.ids.make())];
+    let entries =
+        vec![odd, world.answer(&session.thread), world.processing(&session.thread, &world.ids.make())];
     let appended = world.store.append(by_client(&session, entries.clone())).await.unwrap();
     assert_eq!((appended.first, appended.last), (1, 3));
     let expected: Vec<String> = (1..).zip(entries).map(|(seq, entry)| parts(&entry.at(seq))).collect();
@@ -70,7 +71,8 @@ pub(crate) async fn an_append_changes_the_row_in_the_same_commit(world: World) {
     assert_eq!(world.reload(&session).await, expected);
 
     let patch = Patch { title: Some(Some("named".to_owned())), ..Patch::default() };
-    let appended = world.store.append(Append { patch, ..by_holder(&session, epoch, Vec::new()) }).await.unwrap();
+    let appended =
+        world.store.append(Append { patch, ..by_holder(&session, epoch, Vec::new()) }).await.unwrap();
     assert_eq!((appended.first, appended.last), (2, 1));
     assert_eq!(world.reload(&session).await, SessionRecord { title: Some("named".to_owned()), ..expected });
 }
@@ -126,7 +128,9 @@ pub(crate) async fn an_entry_of_a_known_id_is_refused_and_others_are_not_harmed(
             let entries = if is_bad { vec![fresh, known] } else { vec![fresh] };
             match world.store.append(by_client(&session, entries)).await {
                 Ok(_) => assert!(!is_bad),
-                Err(error) => assert!(is_bad && matches!(error, Error::Exists { what: "entry", .. }), "{error}"),
+                Err(error) => {
+                    assert!(is_bad && matches!(error, Error::Exists { what: "entry", .. }), "{error}");
+                }
             }
         });
     }

@@ -32,7 +32,10 @@ pub(crate) async fn events_are_listed_in_the_order_of_processing(world: World) {
     world.store.append(by_holder(&session, epoch, entries)).await.unwrap();
     let up = EventQuery { order: Order::Asc, ..EventQuery::default() };
     assert_eq!(list(&world, &session, up.clone()).await, [4, 2, 6, 1, 8, 3]);
-    assert_eq!(list(&world, &session, EventQuery { order: Order::Desc, ..up.clone() }).await, [3, 8, 1, 6, 2, 4]);
+    assert_eq!(
+        list(&world, &session, EventQuery { order: Order::Desc, ..up.clone() }).await,
+        [3, 8, 1, 6, 2, 4]
+    );
     // A position is the entry's own number, or the number of the entry that processed it.
     let events = world.store.events(session.key, &up).await.unwrap();
     assert_eq!(events[..5].iter().map(|(position, _)| *position).collect::<Vec<_>>(), [4, 5, 6, 7, 8]);
@@ -43,7 +46,11 @@ pub(crate) async fn events_are_filtered(world: World) {
     let thread = &session.thread;
     let other_thread = world.ids.make();
     let message = world.message(thread);
-    world.store.append(by_client(&session, vec![message.clone(), world.message(&other_thread)])).await.unwrap();
+    world
+        .store
+        .append(by_client(&session, vec![message.clone(), world.message(&other_thread)]))
+        .await
+        .unwrap();
     let mut times = Vec::new();
     for entry in [world.answer(thread), world.processing(thread, &message.id), world.answer(&other_thread)] {
         times.push(world.clock.now());
@@ -72,7 +79,9 @@ pub(crate) async fn events_are_filtered(world: World) {
 
 /// Between any two pages, of any size, an event comes, and one that waited is processed.
 pub(crate) async fn no_event_is_missed_or_repeated_while_events_move(world: World) {
-    for (order, limit) in [(Order::Asc, 1), (Order::Asc, 2), (Order::Asc, 4), (Order::Desc, 1), (Order::Desc, 3)] {
+    for (order, limit) in
+        [(Order::Asc, 1), (Order::Asc, 2), (Order::Asc, 4), (Order::Desc, 1), (Order::Desc, 3)]
+    {
         let (session, epoch) = world.held_session("node").await;
         let thread = &session.thread;
         let mut start: Vec<EventId> = Vec::new();

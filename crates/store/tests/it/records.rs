@@ -52,7 +52,7 @@ pub(crate) async fn an_agent_keeps_all_its_versions(world: World) {
     let versions = |before, limit| store.list_agent_versions(workspace, &first.id, before, limit);
     assert_eq!(versions(None, 10).await.unwrap(), [archived.clone(), first.clone()]);
     assert_eq!(versions(None, 1).await.unwrap(), [archived]);
-    assert_eq!(versions(Some(2), 10).await.unwrap(), [first.clone()]);
+    assert_eq!(versions(Some(2), 10).await.unwrap(), std::slice::from_ref(&first));
 }
 
 pub(crate) async fn a_stale_version_of_an_agent_is_refused(world: World) {
@@ -63,7 +63,10 @@ pub(crate) async fn a_stale_version_of_an_agent_is_refused(world: World) {
     let error = world.store.replace_agent(&AgentRecord { version: 2, ..first.clone() }, 1).await.unwrap_err();
     assert!(matches!(error, Error::Conflict { what: "agent", current: 2, .. }), "{error}");
     let unknown = AgentRecord { id: world.ids.make(), ..first };
-    assert!(matches!(world.store.replace_agent(&unknown, 1).await, Err(Error::NotFound { what: "agent", .. })));
+    assert!(matches!(
+        world.store.replace_agent(&unknown, 1).await,
+        Err(Error::NotFound { what: "agent", .. })
+    ));
 }
 
 pub(crate) async fn an_archived_agent_is_listed_only_when_asked_for(world: World) {
@@ -75,7 +78,7 @@ pub(crate) async fn an_archived_agent_is_listed_only_when_asked_for(world: World
         let query = ListQuery { include_archived, order: Order::Asc, ..ListQuery::default() };
         world.store.list_agents(&world.workspace, &query).await.unwrap()
     };
-    assert_eq!(list(false).await, [live.clone()]);
+    assert_eq!(list(false).await, std::slice::from_ref(&live));
     assert_eq!(list(true).await, [live, archived]);
 }
 

@@ -60,7 +60,12 @@ async fn only_the_owner_can_read_the_file() {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.clone().into_os_string();
         name.push(suffix);
-        assert_eq!(std::fs::metadata(&name).unwrap().permissions().mode() & 0o777, 0o600, "{}", name.display());
+        assert_eq!(
+            std::fs::metadata(&name).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{}",
+            name.display()
+        );
     }
 }
 
