@@ -34,10 +34,7 @@ fn a_message_is_kept_as_it_was_sent_with_its_type_first() {
     let events = events::parse_send(body).unwrap();
     assert_eq!(events[0].kind, ClientEventKind::Message);
     let stored = serde_json::to_string(&events[0].body).unwrap();
-    assert_eq!(
-        stored,
-        r#"{"type":"user.message","content":[{"text":"hi","type":"text"}]}"#
-    );
+    assert_eq!(stored, r#"{"type":"user.message","content":[{"text":"hi","type":"text"}]}"#);
 }
 
 #[test]
@@ -50,19 +47,13 @@ fn every_kind_of_block_can_be_sent() {
         { "type": "document", "source": { "type": "base64", "media_type": "application/pdf", "data": "aGk=" } },
         { "type": "document", "source": { "type": "url", "url": "https://example.com/a.pdf" } },
     ]);
-    assert_eq!(
-        kinds(&json!([{ "type": "user.message", "content": content }])),
-        [ClientEventKind::Message]
-    );
+    assert_eq!(kinds(&json!([{ "type": "user.message", "content": content }])), [ClientEventKind::Message]);
 }
 
 #[test]
 fn a_wrong_block_is_named_by_its_place() {
     let place = "events.0.content.0";
-    assert_eq!(
-        refused_block(&json!({ "type": "text" })),
-        format!("{place}.text: Field required")
-    );
+    assert_eq!(refused_block(&json!({ "type": "text" })), format!("{place}.text: Field required"));
     assert_eq!(
         refused_block(&json!({ "type": "text", "text": " \n" })),
         format!("{place}.text: Text content blocks must contain non-whitespace text")
@@ -81,10 +72,7 @@ fn a_wrong_block_is_named_by_its_place() {
     );
     for data in ["", "a", "aGk", "a===", "äöü="] {
         let image = json!({ "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": data } });
-        assert_eq!(
-            refused_block(&image),
-            format!("{place}.source.data: Input should be valid base64")
-        );
+        assert_eq!(refused_block(&image), format!("{place}.source.data: Input should be valid base64"));
     }
     let file = json!({ "type": "image", "source": { "type": "url", "url": "file:///etc/passwd" } });
     let url = "Input should be a valid URL that starts with https:// or http://";
@@ -109,18 +97,12 @@ fn content_from_files_is_not_built() {
         format!("events.0.content.0.source: A source of type 'file' {NOT_BUILT}")
     );
     let file = json!({ "type": "image", "source": { "type": "file" } });
-    assert_eq!(
-        refused_block(&file),
-        "events.0.content.0.source.file_id: Field required"
-    );
+    assert_eq!(refused_block(&file), "events.0.content.0.source.file_id: Field required");
 }
 
 #[test]
 fn a_message_has_content() {
-    assert_eq!(
-        refused(&json!({ "type": "user.message" })),
-        "events.0.content: Field required"
-    );
+    assert_eq!(refused(&json!({ "type": "user.message" })), "events.0.content: Field required");
     assert_eq!(
         refused(&json!({ "type": "user.message", "content": [] })),
         "events.0.content: List should have at least 1 item after validation, not 0"
@@ -140,14 +122,7 @@ fn an_interrupt_may_name_a_thread() {
         { "type": "user.interrupt", "session_thread_id": "sthr_1" },
     ]);
     let none = ClientEventKind::Interrupt { thread: None };
-    assert_eq!(
-        kinds(&events),
-        [
-            none.clone(),
-            none,
-            ClientEventKind::Interrupt { thread: Some(thread) }
-        ]
-    );
+    assert_eq!(kinds(&events), [none.clone(), none, ClientEventKind::Interrupt { thread: Some(thread) }]);
     assert_eq!(
         refused(&json!({ "type": "user.interrupt", "session_thread_id": "x" })),
         "events.0.session_thread_id: 'x' is not a thread's id"
@@ -164,9 +139,7 @@ fn a_confirmation_allows_or_denies_with_a_reason() {
         event
     };
     assert_eq!(
-        kinds(&json!([confirmation(
-            json!({ "result": "deny", "deny_message": "no" })
-        )])),
+        kinds(&json!([confirmation(json!({ "result": "deny", "deny_message": "no" }))])),
         [ClientEventKind::ToolConfirmation {
             tool_use_id: "sevt_1".into(),
             is_allowed: false,
@@ -192,12 +165,8 @@ fn results_of_tools_may_hold_search_results() {
         { "type": "user.tool_result", "tool_use_id": "sevt_2" },
     ]);
     let expected = [
-        ClientEventKind::CustomToolResult {
-            custom_tool_use_id: "sevt_1".into(),
-        },
-        ClientEventKind::ToolResult {
-            tool_use_id: "sevt_2".into(),
-        },
+        ClientEventKind::CustomToolResult { custom_tool_use_id: "sevt_1".into() },
+        ClientEventKind::ToolResult { tool_use_id: "sevt_2".into() },
     ];
     assert_eq!(kinds(&events), expected);
     assert!(refused_block(&found).starts_with("events.0.content.0: Input tag 'search_result'"));
@@ -206,24 +175,15 @@ fn results_of_tools_may_hold_search_results() {
 #[test]
 fn outcomes_and_system_messages_are_checked_and_then_not_built() {
     let outcome = json!({ "type": "user.define_outcome", "description": "d", "rubric": { "type": "text", "content": "r" } });
-    assert_eq!(
-        refused(&outcome),
-        format!("events.0: An event of type 'user.define_outcome' {NOT_BUILT}")
-    );
+    assert_eq!(refused(&outcome), format!("events.0: An event of type 'user.define_outcome' {NOT_BUILT}"));
     let bare = json!({ "type": "user.define_outcome", "description": "d" });
     assert_eq!(refused(&bare), "events.0.rubric: Field required");
     let long =
         json!({ "type": "user.define_outcome", "description": "d", "max_iterations": 21, "rubric": {} });
-    assert_eq!(
-        refused(&long),
-        "events.0.max_iterations: Input should be less than or equal to 20"
-    );
+    assert_eq!(refused(&long), "events.0.max_iterations: Input should be less than or equal to 20");
 
     let system = json!({ "type": "system.message", "content": [text()] });
-    assert_eq!(
-        refused(&system),
-        format!("events.0: An event of type 'system.message' {NOT_BUILT}")
-    );
+    assert_eq!(refused(&system), format!("events.0: An event of type 'system.message' {NOT_BUILT}"));
     let picture = json!({ "type": "system.message", "content": [{ "type": "image" }] });
     assert!(refused(&picture).starts_with("events.0.content.0: Input tag 'image'"));
     let first = json!({ "events": [system, { "type": "user.message", "content": [text()] }] });
@@ -236,10 +196,7 @@ fn one_bad_event_refuses_all() {
     let good = json!({ "type": "user.message", "content": [text()] });
     let body = json!({ "events": [good, { "type": "agent.message", "content": [] }] });
     let text = message(events::parse_send(&bytes(&body)));
-    assert!(
-        text.starts_with("events.1: Input tag 'agent.message' found using 'type'"),
-        "{text}"
-    );
+    assert!(text.starts_with("events.1: Input tag 'agent.message' found using 'type'"), "{text}");
 }
 
 #[test]
@@ -249,20 +206,14 @@ fn a_request_sends_some_events_but_not_too_many() {
     assert_eq!(message(events::parse_send(br#"{"events": []}"#)), none);
     let many = vec![json!({ "type": "user.interrupt" }); 1_001];
     let text = message(events::parse_send(&bytes(&json!({ "events": many }))));
-    assert_eq!(
-        text,
-        "events: List should have at most 1000 items after validation, not 1001"
-    );
+    assert_eq!(text, "events: List should have at most 1000 items after validation, not 1001");
 }
 
 #[test]
 fn what_the_server_decides_cannot_be_sent() {
     for field in ["id", "processed_at"] {
         let event = json!({ "type": "user.interrupt", field: null });
-        assert_eq!(
-            refused(&event),
-            format!("events.0.{field}: Extra inputs are not permitted")
-        );
+        assert_eq!(refused(&event), format!("events.0.{field}: Extra inputs are not permitted"));
     }
 }
 

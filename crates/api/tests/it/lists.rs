@@ -26,13 +26,7 @@ use crate::message;
 use crate::parse;
 
 fn created(order: Order) -> Cursor {
-    Cursor::after(
-        order,
-        Position::Created {
-            at: NOON,
-            id: "sesn_1".into(),
-        },
-    )
+    Cursor::after(order, Position::Created { at: NOON, id: "sesn_1".into() })
 }
 
 fn page(cursor: &Cursor) -> String {
@@ -66,74 +60,41 @@ fn every_filter_of_sessions_is_read() {
                  order=asc&limit=7&created_at%5Bgte%5D=2027-01-15T08%3A00%3A00Z&deployment_id=depl_1&beta=true";
     let list = SessionList::parse(Some(query)).unwrap();
     assert_eq!(list.agent_id.map(|id| id.to_string()), Some("agent_1".into()));
-    assert_eq!(
-        (list.agent_version, list.limit, list.order),
-        (Some(2), 7, Order::Asc)
-    );
+    assert_eq!((list.agent_version, list.limit, list.order), (Some(2), 7, Order::Asc));
     assert_eq!(list.statuses, ["idle", "running"]);
-    assert_eq!(
-        list.created_at,
-        Range {
-            gte: Some(NOON),
-            ..Range::default()
-        }
-    );
+    assert_eq!(list.created_at, Range { gte: Some(NOON), ..Range::default() });
     assert_eq!(list.deployment_id.as_deref(), Some("depl_1"));
     assert!(list.include_archived);
 }
 
 #[test]
 fn a_version_without_an_agent_filters_nothing() {
-    assert_eq!(
-        SessionList::parse(Some("agent_version=2")).unwrap().agent_version,
-        None
-    );
+    assert_eq!(SessionList::parse(Some("agent_version=2")).unwrap().agent_version, None);
 }
 
 #[test]
 fn a_wrong_parameter_is_named() {
     let sessions = |query: &str| message(SessionList::parse(Some(query)));
     assert_eq!(sessions("color=red"), "color: Extra inputs are not permitted");
-    assert_eq!(
-        sessions("limit=0"),
-        "limit: Input should be greater than or equal to 1"
-    );
-    assert_eq!(
-        sessions("limit=101"),
-        "limit: Input should be less than or equal to 100"
-    );
+    assert_eq!(sessions("limit=0"), "limit: Input should be greater than or equal to 1");
+    assert_eq!(sessions("limit=101"), "limit: Input should be less than or equal to 100");
     assert_eq!(sessions("limit=ten"), "limit: Input should be a valid integer");
     assert_eq!(sessions("limit=1&limit=2"), "limit: Given more than once");
     assert_eq!(sessions("order=up"), "order: Input should be 'asc' or 'desc'");
-    assert_eq!(
-        sessions("include_archived=yes"),
-        "include_archived: Input should be a valid boolean"
-    );
-    assert_eq!(
-        sessions("created_at[gt]=now"),
-        "created_at[gt]: Input should be a valid RFC 3339 timestamp"
-    );
+    assert_eq!(sessions("include_archived=yes"), "include_archived: Input should be a valid boolean");
+    assert_eq!(sessions("created_at[gt]=now"), "created_at[gt]: Input should be a valid RFC 3339 timestamp");
     assert_eq!(
         sessions("statuses[]=idle&statuses[]=asleep"),
         "statuses.1: Input should be 'idle', 'running', 'rescheduling' or 'terminated'"
     );
-    assert_eq!(
-        sessions("agent_id=x"),
-        "agent_id: Input should be an agent's id, which starts with 'agent_'"
-    );
+    assert_eq!(sessions("agent_id=x"), "agent_id: Input should be an agent's id, which starts with 'agent_'");
     assert_eq!(sessions("order=%ff"), "The query string is not valid UTF-8");
     assert!(
         message(EventList::parse(Some("types[]=event_delta")))
             .starts_with("types.0: Input should be 'user.message'")
     );
-    assert_eq!(
-        message(EventList::parse_thread(Some("order=asc"))),
-        "order: Extra inputs are not permitted"
-    );
-    assert_eq!(
-        message(lists::parse_none(Some("x=1"))),
-        "x: Extra inputs are not permitted"
-    );
+    assert_eq!(message(EventList::parse_thread(Some("order=asc"))), "order: Extra inputs are not permitted");
+    assert_eq!(message(lists::parse_none(Some("x=1"))), "x: Extra inputs are not permitted");
 }
 
 #[test]
@@ -160,16 +121,10 @@ fn a_cursor_fits_only_the_kind_of_list_it_was_made_for() {
 
 #[test]
 fn a_cursor_outside_of_the_filter_is_refused() {
-    let query = format!(
-        "created_at[gt]=2027-01-15T08:00:00Z&{}",
-        page(&created(Order::Desc))
-    );
+    let query = format!("created_at[gt]=2027-01-15T08:00:00Z&{}", page(&created(Order::Desc)));
     let refusal = "page: The cursor lies outside of the `created_at` filter";
     assert_eq!(message(SessionList::parse(Some(&query))), refusal);
-    let query = format!(
-        "created_at[gte]=2027-01-15T08:00:00Z&{}",
-        page(&created(Order::Desc))
-    );
+    let query = format!("created_at[gte]=2027-01-15T08:00:00Z&{}", page(&created(Order::Desc)));
     assert!(SessionList::parse(Some(&query)).is_ok());
 }
 
@@ -202,10 +157,7 @@ fn streams_preview_what_is_asked_for() {
         "event_deltas.0: Input should be 'agent.message' or 'agent.thinking'"
     );
     let many = vec!["event_deltas[]=agent.message"; 101].join("&");
-    assert_eq!(
-        message(StreamOptions::parse(Some(&many))),
-        "event_deltas: At most 100 values are permitted"
-    );
+    assert_eq!(message(StreamOptions::parse(Some(&many))), "event_deltas: At most 100 values are permitted");
 }
 
 #[test]
@@ -218,19 +170,10 @@ fn an_agent_is_asked_for_at_a_version() {
 
 fn ids(query: &str) -> Value {
     let models: Vec<Model> = ["a", "b", "c"]
-        .map(|id| Model {
-            id: id.into(),
-            display_name: id.to_uppercase(),
-            created_at: Timestamp(0),
-        })
+        .map(|id| Model { id: id.into(), display_name: id.to_uppercase(), created_at: Timestamp(0) })
         .into();
     let page = parse(&models::page(&models, &ModelList::parse(Some(query)).unwrap()));
-    let ids: Vec<&Value> = page["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|model| &model["id"])
-        .collect();
+    let ids: Vec<&Value> = page["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
     json!([ids, page["has_more"], page["first_id"], page["last_id"]])
 }
 
@@ -246,11 +189,7 @@ fn models_are_paged_by_id_both_ways() {
 
 #[test]
 fn a_model_is_answered_with_every_field() {
-    let model = Model {
-        id: "m".into(),
-        display_name: "M".into(),
-        created_at: Timestamp(0),
-    };
+    let model = Model { id: "m".into(), display_name: "M".into(), created_at: Timestamp(0) };
     let expected = json!({
         "type": "model", "id": "m", "display_name": "M", "created_at": "1970-01-01T00:00:00.000000Z",
         "lifecycle": "active", "line": null, "max_input_tokens": null, "max_tokens": null, "capabilities": null,
@@ -261,10 +200,8 @@ fn a_model_is_answered_with_every_field() {
 
 fn any_cursor() -> impl Strategy<Value = Cursor> {
     let position = prop_oneof![
-        (any::<i64>(), "[a-zA-Z0-9_-]{1,64}").prop_map(|(at, id)| Position::Created {
-            at: Timestamp(at),
-            id
-        }),
+        (any::<i64>(), "[a-zA-Z0-9_-]{1,64}")
+            .prop_map(|(at, id)| Position::Created { at: Timestamp(at), id }),
         any::<i64>().prop_map(Position::Log),
         any::<i64>().prop_map(Position::Version),
     ];

@@ -1,10 +1,7 @@
 //! The wire as a client meets it: what is refused and in which words, what is stored, and what is answered.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-#![expect(
-    clippy::needless_pass_by_value,
-    reason = "json!(…) reads best without a reference"
-)]
+#![expect(clippy::needless_pass_by_value, reason = "json!(…) reads best without a reference")]
 
 mod agents;
 mod bodies;

@@ -31,11 +31,7 @@ fn agent() -> Agent {
         "system": "Be brief.",
         "tools": [{ "type": "agent_toolset_20260401" }],
     });
-    Agent::create(
-        AgentCreate::parse(&bytes(&body)).unwrap(),
-        AgentId::parse("agent_1").unwrap(),
-        NOON,
-    )
+    Agent::create(AgentCreate::parse(&bytes(&body)).unwrap(), AgentId::parse("agent_1").unwrap(), NOON)
 }
 
 fn create(fields: Value) -> Result<SessionCreate, api::errors::Error> {
@@ -61,18 +57,11 @@ fn resolve(overrides: Value) -> Result<SessionAgent, api::errors::Error> {
 fn an_agent_is_named_by_its_id_or_by_an_object() {
     let plain = create(json!({})).unwrap();
     assert_eq!(
-        (
-            plain.agent.id.as_str(),
-            plain.agent.version,
-            plain.agent.overrides
-        ),
+        (plain.agent.id.as_str(), plain.agent.version, plain.agent.overrides),
         ("agent_1", None, None)
     );
     let pinned = create(json!({ "agent": { "type": "agent", "id": "agent_1", "version": 3 } })).unwrap();
-    assert_eq!(
-        (pinned.agent.id.as_str(), pinned.agent.version),
-        ("agent_1", Some(3))
-    );
+    assert_eq!((pinned.agent.id.as_str(), pinned.agent.version), ("agent_1", Some(3)));
     let alias = SessionCreate::parse(br#"{"agent_id": "agent_1", "environment_id": "env_1"}"#).unwrap();
     assert_eq!(alias, create(json!({})).unwrap());
 }
@@ -80,10 +69,7 @@ fn an_agent_is_named_by_its_id_or_by_an_object() {
 #[test]
 fn a_wrong_reference_is_named() {
     assert_eq!(message(SessionCreate::parse(b"{}")), "agent: Field required");
-    assert_eq!(
-        message(SessionCreate::parse(br#"{"agent": "agent_1"}"#)),
-        "environment_id: Field required"
-    );
+    assert_eq!(message(SessionCreate::parse(br#"{"agent": "agent_1"}"#)), "environment_id: Field required");
     assert_eq!(
         refused(json!({ "agent": "sesn_1" })),
         "agent: Input should be an agent's id, which starts with 'agent_'"
@@ -92,24 +78,15 @@ fn a_wrong_reference_is_named() {
         refused(json!({ "environment_id": "x" })),
         "environment_id: Input should be an environment's id, which starts with 'env_'"
     );
-    assert_eq!(
-        refused(json!({ "agent": { "id": "agent_1" } })),
-        "agent.type: Field required"
-    );
+    assert_eq!(refused(json!({ "agent": { "id": "agent_1" } })), "agent.type: Field required");
     let zero = json!({ "type": "agent", "id": "agent_1", "version": 0 });
     assert_eq!(
         refused(json!({ "agent": zero })),
         "agent.version: Input should be greater than or equal to 1"
     );
     let overridden = json!({ "type": "agent", "id": "agent_1", "system": "x" });
-    assert_eq!(
-        refused(json!({ "agent": overridden })),
-        "agent.system: Extra inputs are not permitted"
-    );
-    assert_eq!(
-        refused(json!({ "agent_id": "agent_1" })),
-        "agent: Extra inputs are not permitted"
-    );
+    assert_eq!(refused(json!({ "agent": overridden })), "agent.system: Extra inputs are not permitted");
+    assert_eq!(refused(json!({ "agent_id": "agent_1" })), "agent: Extra inputs are not permitted");
 }
 
 #[test]
@@ -127,14 +104,8 @@ fn a_session_keeps_its_agent_as_it_was() {
 #[test]
 fn an_archived_agent_cannot_start_a_session() {
     let archived = agent().archive(NOON).unwrap();
-    let text = message(SessionAgent::resolve(
-        &archived,
-        &create(json!({})).unwrap().agent,
-    ));
-    assert_eq!(
-        text,
-        "agent: Agent agent_1 is archived and cannot be used in new sessions"
-    );
+    let text = message(SessionAgent::resolve(&archived, &create(json!({})).unwrap().agent));
+    assert_eq!(text, "agent: Agent agent_1 is archived and cannot be used in new sessions");
 }
 
 #[test]
@@ -150,11 +121,7 @@ fn an_override_replaces_and_what_is_left_out_stays() {
 
 #[test]
 fn an_overridden_model_runs_at_its_default_effort() {
-    for model in [
-        json!({ "id": "m", "effort": "max" }),
-        json!("m"),
-        json!({ "id": "m" }),
-    ] {
+    for model in [json!({ "id": "m", "effort": "max" }), json!("m"), json!({ "id": "m" })] {
         let resolved = resolve(json!({ "model": model })).unwrap();
         let expected =
             json!({ "id": "m", "effort": { "type": "high" }, "inference_geo": null, "speed": "standard" });
@@ -170,16 +137,11 @@ fn a_model_cannot_be_overridden_with_null() {
 
 #[test]
 fn an_override_is_named_within_the_agent() {
-    let text = message(resolve(
-        json!({ "tools": [{ "type": "agent_toolset_20260401", "configs": [{}] }] }),
-    ));
+    let text = message(resolve(json!({ "tools": [{ "type": "agent_toolset_20260401", "configs": [{}] }] })));
     assert_eq!(text, "agent.tools.0.configs.0.name: Field required");
     let server = json!({ "type": "url", "name": "docs", "url": "https://example.com" });
     let text = message(resolve(json!({ "mcp_servers": [server] })));
-    assert_eq!(
-        text,
-        format!("agent.mcp_servers: Connecting to MCP servers {NOT_BUILT}")
-    );
+    assert_eq!(text, format!("agent.mcp_servers: Connecting to MCP servers {NOT_BUILT}"));
 }
 
 #[test]
@@ -189,26 +151,14 @@ fn what_a_session_cannot_have_yet_is_refused_after_its_shape_was_checked() {
         with("resources", json!([{ "type": "file", "file_id": "file_1" }])),
         format!("resources: Mounting resources {NOT_BUILT}")
     );
-    assert_eq!(
-        with("resources", json!([{ "type": "file" }])),
-        "resources.0.file_id: Field required"
-    );
-    assert_eq!(
-        with("vault_ids", json!(["vlt_1"])),
-        format!("vault_ids: Attaching vaults {NOT_BUILT}")
-    );
+    assert_eq!(with("resources", json!([{ "type": "file" }])), "resources.0.file_id: Field required");
+    assert_eq!(with("vault_ids", json!(["vlt_1"])), format!("vault_ids: Attaching vaults {NOT_BUILT}"));
     let budget =
         |amount: &str| json!({ "type": "limit", "max_list_cost": { "amount": amount, "currency": "USD" } });
-    assert_eq!(
-        with("budget", budget("125")),
-        format!("budget: A budget {NOT_BUILT}")
-    );
+    assert_eq!(with("budget", budget("125")), format!("budget: A budget {NOT_BUILT}"));
     for amount in ["", "0", "012", "1.5", "-1"] {
         let text = with("budget", budget(amount));
-        assert!(
-            text.starts_with("budget.max_list_cost.amount: Input should be whole cents"),
-            "{text}"
-        );
+        assert!(text.starts_with("budget.max_list_cost.amount: Input should be whole cents"), "{text}");
     }
     assert!(create(json!({ "resources": [], "vault_ids": [], "budget": null, "title": null })).is_ok());
 }
@@ -216,50 +166,26 @@ fn what_a_session_cannot_have_yet_is_refused_after_its_shape_was_checked() {
 #[test]
 fn initial_events_are_messages_and_no_more_than_fifty() {
     let hi = json!({ "type": "user.message", "content": [{ "type": "text", "text": "hi" }] });
-    assert_eq!(
-        create(json!({ "initial_events": [hi, hi] }))
-            .unwrap()
-            .initial_events
-            .len(),
-        2
-    );
-    assert_eq!(
-        create(json!({ "initial_events": [] })).unwrap().initial_events,
-        []
-    );
-    assert_eq!(
-        create(json!({ "initial_events": null })).unwrap().initial_events,
-        []
-    );
+    assert_eq!(create(json!({ "initial_events": [hi, hi] })).unwrap().initial_events.len(), 2);
+    assert_eq!(create(json!({ "initial_events": [] })).unwrap().initial_events, []);
+    assert_eq!(create(json!({ "initial_events": null })).unwrap().initial_events, []);
     let text = refused(json!({ "initial_events": vec![hi.clone(); 51] }));
-    assert_eq!(
-        text,
-        "initial_events: List should have at most 50 items after validation, not 51"
-    );
+    assert_eq!(text, "initial_events: List should have at most 50 items after validation, not 51");
     let text = refused(json!({ "initial_events": [hi, { "type": "user.interrupt" }] }));
-    assert!(
-        text.starts_with("initial_events.1: Input tag 'user.interrupt'"),
-        "{text}"
-    );
+    assert!(text.starts_with("initial_events.1: Input tag 'user.interrupt'"), "{text}");
 }
 
 #[test]
 fn initial_events_hold_one_outcome_and_a_hundred_file_documents_at_most() {
     let outcome = json!({ "type": "user.define_outcome", "description": "d", "rubric": { "type": "text", "content": "r" } });
     let text = refused(json!({ "initial_events": [outcome, outcome] }));
-    assert_eq!(
-        text,
-        "initial_events: At most one `user.define_outcome` event is permitted"
-    );
+    assert_eq!(text, "initial_events: At most one `user.define_outcome` event is permitted");
     let text = refused(json!({ "initial_events": [{ "type": "user.define_outcome", "description": "d" }] }));
     assert_eq!(text, "initial_events.0.rubric: Field required");
     let document = json!({ "type": "document", "source": { "type": "file", "file_id": "file_1" } });
     let event = json!({ "type": "user.message", "content": vec![document; 51] });
     let text = refused(json!({ "initial_events": [event, event] }));
-    assert_eq!(
-        text,
-        "initial_events: At most 100 documents from files are permitted, not 102"
-    );
+    assert_eq!(text, "initial_events: At most 100 documents from files are permitted, not 102");
 }
 
 fn changes(body: &Value) -> Result<api::sessions::SessionChanges, api::errors::Error> {
@@ -274,10 +200,7 @@ fn an_update_tells_what_it_changes() {
     let same = json!({ "title": "old", "metadata": { "a": "1", "b": null }, "agent": { "tools": [{ "type": "agent_toolset_20260401" }] } });
     assert!(changes(&same).unwrap().is_empty());
     let found = changes(&json!({ "title": null, "metadata": { "a": null } })).unwrap();
-    assert_eq!(
-        (found.title, found.metadata),
-        (Some(None), Some(serde_json::Map::new()))
-    );
+    assert_eq!((found.title, found.metadata), (Some(None), Some(serde_json::Map::new())));
     let found = changes(&json!({ "agent": { "tools": [] } })).unwrap();
     assert_eq!(found.agent.unwrap().tools, []);
 }
@@ -285,10 +208,7 @@ fn an_update_tells_what_it_changes() {
 #[test]
 fn an_update_cannot_touch_vaults_or_add_a_budget() {
     let text = message(changes(&json!({ "vault_ids": [] })));
-    assert_eq!(
-        text,
-        "vault_ids: Changing the vaults of a session is not yet supported"
-    );
+    assert_eq!(text, "vault_ids: Changing the vaults of a session is not yet supported");
     let budget = json!({ "type": "limit", "max_list_cost": { "amount": "1", "currency": "USD" } });
     let error = changes(&json!({ "budget": budget })).unwrap_err();
     assert_eq!((error.status, error.code), (400, Some("budget_create_only")));
@@ -366,10 +286,7 @@ fn a_session_is_answered_with_every_field() {
 #[test]
 fn the_duration_of_a_terminated_session_stands_still() {
     let answer = session(&Progress::default(), "terminated", "{}");
-    assert_eq!(
-        answer["stats"],
-        json!({ "active_seconds": 0.0, "duration_seconds": 5.0 })
-    );
+    assert_eq!(answer["stats"], json!({ "active_seconds": 0.0, "duration_seconds": 5.0 }));
 }
 
 #[test]
@@ -382,10 +299,7 @@ fn a_cost_that_is_not_known_is_absent() {
 fn progress_survives_the_store_and_old_records() {
     let text = serde_json::to_string(&progress()).unwrap();
     assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress());
-    assert_eq!(
-        serde_json::from_str::<Progress>("{}").unwrap(),
-        Progress::default()
-    );
+    assert_eq!(serde_json::from_str::<Progress>("{}").unwrap(), Progress::default());
 }
 
 fn thread(progress: &Progress, now: Timestamp) -> Value {
@@ -423,10 +337,7 @@ fn a_thread_that_never_ran_has_no_usage_and_no_stats() {
 
 #[test]
 fn a_thread_that_came_to_rest_has_usage_and_stats() {
-    let first_run = Progress {
-        running_since: Some(NOON),
-        ..Progress::default()
-    };
+    let first_run = Progress { running_since: Some(NOON), ..Progress::default() };
     let answer = thread(&first_run, NOON.plus_millis(2_000));
     assert_eq!(answer["usage"], Value::Null);
     let stats = json!({ "active_seconds": 2.0, "duration_seconds": 2.0, "startup_seconds": null });

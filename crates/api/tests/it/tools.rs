@@ -73,21 +73,14 @@ fn a_tool_takes_from_the_defaults_what_its_own_config_leaves_out() {
         { "name": "read", "type": "read", "enabled": false, "permission_policy": allow },
     ]);
     assert_eq!(parse(&agent.render())["tools"][0]["configs"], expected);
-    assert_eq!(
-        tools::enabled_in_sandbox(&agent.tools),
-        [(ToolName::Bash, Policy::AlwaysAllow)]
-    );
+    assert_eq!(tools::enabled_in_sandbox(&agent.tools), [(ToolName::Bash, Policy::AlwaysAllow)]);
 }
 
 #[test]
 fn all_six_sandbox_tools_are_enabled_unless_said_otherwise() {
-    let agent = agent_with(&toolset(
-        json!({ "configs": [{ "name": "grep", "enabled": false }] }),
-    ));
-    let names: Vec<_> = tools::enabled_in_sandbox(&agent.tools)
-        .into_iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let agent = agent_with(&toolset(json!({ "configs": [{ "name": "grep", "enabled": false }] })));
+    let names: Vec<_> =
+        tools::enabled_in_sandbox(&agent.tools).into_iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["bash", "read", "write", "edit", "glob"]);
     assert_eq!(tools::enabled_in_sandbox(&[]), []);
 }
@@ -104,15 +97,9 @@ fn an_unknown_type_of_tool_is_named_beside_the_known_ones() {
 #[test]
 fn a_toolset_stands_once_and_a_tool_is_configured_once() {
     let twice = json!([{ "type": "agent_toolset_20260401" }, { "type": "agent_toolset_20260401" }]);
-    assert_eq!(
-        refused(&twice),
-        "tools.1: Only one `agent_toolset_20260401` is permitted"
-    );
+    assert_eq!(refused(&twice), "tools.1: Only one `agent_toolset_20260401` is permitted");
     let twice = toolset(json!({ "configs": [{ "name": "bash" }, { "name": "bash" }] }));
-    assert_eq!(
-        refused(&twice),
-        "tools.0.configs.1: The tool 'bash' is configured more than once"
-    );
+    assert_eq!(refused(&twice), "tools.0.configs.1: The tool 'bash' is configured more than once");
 }
 
 #[test]
@@ -120,51 +107,32 @@ fn a_tool_config_names_a_built_in_tool_and_the_same_type() {
     let text = refused(&toolset(json!({ "configs": [{ "name": "python" }] })));
     let names = "'bash', 'read', 'write', 'edit', 'glob', 'grep', 'web_fetch' or 'web_search'";
     assert_eq!(text, format!("tools.0.configs.0.name: Input should be {names}"));
-    let text = refused(&toolset(
-        json!({ "configs": [{ "name": "bash", "type": "read" }] }),
-    ));
-    assert_eq!(
-        text,
-        "tools.0.configs.0.type: Input should be 'bash', the same as `name`"
-    );
-    let text = refused(&toolset(
-        json!({ "configs": [{ "name": "bash", "allowed_domains": ["a.com"] }] }),
-    ));
-    assert_eq!(
-        text,
-        "tools.0.configs.0.allowed_domains: Extra inputs are not permitted"
-    );
+    let text = refused(&toolset(json!({ "configs": [{ "name": "bash", "type": "read" }] })));
+    assert_eq!(text, "tools.0.configs.0.type: Input should be 'bash', the same as `name`");
+    let text = refused(&toolset(json!({ "configs": [{ "name": "bash", "allowed_domains": ["a.com"] }] })));
+    assert_eq!(text, "tools.0.configs.0.allowed_domains: Extra inputs are not permitted");
 }
 
 #[test]
 fn policies_that_ask_somebody_are_not_built() {
     for policy in ["always_ask", "auto"] {
-        let text = refused(&toolset(
-            json!({ "default_config": { "permission_policy": { "type": policy } } }),
-        ));
+        let text =
+            refused(&toolset(json!({ "default_config": { "permission_policy": { "type": policy } } })));
         assert_eq!(
             text,
             format!("tools.0.default_config.permission_policy: The policy '{policy}' {NOT_BUILT}")
         );
         let config = json!({ "name": "bash", "permission_policy": { "type": policy } });
         let text = refused(&toolset(json!({ "configs": [config] })));
-        assert_eq!(
-            text,
-            format!("tools.0.configs.0.permission_policy: The policy '{policy}' {NOT_BUILT}")
-        );
+        assert_eq!(text, format!("tools.0.configs.0.permission_policy: The policy '{policy}' {NOT_BUILT}"));
     }
 }
 
 #[test]
 fn web_tools_may_be_disabled_but_not_configured_to_be_used() {
     let text = refused(&toolset(json!({ "configs": [{ "name": "web_fetch" }] })));
-    assert_eq!(
-        text,
-        format!("tools.0.configs.0: The tool 'web_fetch' {NOT_BUILT}")
-    );
-    let agent = agent_with(&toolset(
-        json!({ "configs": [{ "name": "web_search", "enabled": false }] }),
-    ));
+    assert_eq!(text, format!("tools.0.configs.0: The tool 'web_fetch' {NOT_BUILT}"));
+    let agent = agent_with(&toolset(json!({ "configs": [{ "name": "web_search", "enabled": false }] })));
     assert_eq!(parse(&agent.render())["tools"][0]["configs"][0]["enabled"], false);
 }
 
@@ -203,10 +171,7 @@ fn web_domains_are_checked_in_the_documented_words() {
         "ä.com",
     ] {
         let text = web(json!({ "allowed_domains": [name] }));
-        assert!(
-            text.starts_with("tools.0.configs.0.allowed_domains.0: "),
-            "{name}: {text}"
-        );
+        assert!(text.starts_with("tools.0.configs.0.allowed_domains.0: "), "{name}: {text}");
     }
     let text = web(json!({ "allowed_domains": ["a.com", "A.com/"] }));
     assert!(text.contains("more than once"), "{text}");
@@ -225,58 +190,31 @@ fn url_sources_are_stored_as_objects() {
         "server_tool_results": { "type": "only", "tools": [{ "type": "tool_reference", "name": "web_search" }] },
         "client_tool_results": { "type": "all" },
     });
-    assert_eq!(
-        parse(&agent.render())["tools"][0]["configs"][0]["url_sources"],
-        expected
-    );
+    assert_eq!(parse(&agent.render())["tools"][0]["configs"][0]["url_sources"], expected);
 
     let none = json!({ "user_input": "none", "server_tool_results": "none", "client_tool_results": "none" });
     let config = json!({ "name": "web_fetch", "enabled": false, "url_sources": none });
     let text = refused(&toolset(json!({ "configs": [config] })));
-    assert_eq!(
-        text,
-        "tools.0.configs.0.url_sources: At least one source should not be \"none\""
-    );
+    assert_eq!(text, "tools.0.configs.0.url_sources: At least one source should not be \"none\"");
 }
 
 #[test]
 fn a_right_custom_tool_is_not_built() {
-    assert_eq!(
-        refused(&custom(json!({}))),
-        format!("tools.0: A tool of type 'custom' {NOT_BUILT}")
-    );
+    assert_eq!(refused(&custom(json!({}))), format!("tools.0: A tool of type 'custom' {NOT_BUILT}"));
 }
 
 #[test]
 fn a_wrong_custom_tool_is_refused_for_what_is_wrong_with_it() {
     let name = |name: &str| refused(&custom(json!({ "name": name })));
-    assert_eq!(
-        name("get weather"),
-        "tools.0.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"
-    );
-    assert_eq!(
-        name("bash"),
-        "tools.0.name: The name 'bash' belongs to a built-in tool"
-    );
-    assert_eq!(
-        name("mcp__x"),
-        "tools.0.name: Names that start with 'mcp__' are reserved"
-    );
-    assert_eq!(
-        name("ant__x"),
-        "tools.0.name: Names that start with 'ant__' are reserved"
-    );
+    assert_eq!(name("get weather"), "tools.0.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'");
+    assert_eq!(name("bash"), "tools.0.name: The name 'bash' belongs to a built-in tool");
+    assert_eq!(name("mcp__x"), "tools.0.name: Names that start with 'mcp__' are reserved");
+    assert_eq!(name("ant__x"), "tools.0.name: Names that start with 'ant__' are reserved");
     let text = refused(&custom(json!({ "description": "" })));
-    assert_eq!(
-        text,
-        "tools.0.description: String should have at least 1 character"
-    );
+    assert_eq!(text, "tools.0.description: String should have at least 1 character");
 
     let schema = |schema: Value| refused(&custom(json!({ "input_schema": schema })));
-    assert_eq!(
-        schema(json!({ "type": "string" })),
-        "tools.0.input_schema.type: Input should be 'object'"
-    );
+    assert_eq!(schema(json!({ "type": "string" })), "tools.0.input_schema.type: Input should be 'object'");
     assert_eq!(
         schema(json!({ "type": "object", "anyOf": [] })),
         "tools.0.input_schema.anyOf: Not permitted at the top level of an input schema"
@@ -294,23 +232,16 @@ fn a_wrong_custom_tool_is_refused_for_what_is_wrong_with_it() {
 #[test]
 fn custom_names_are_unique() {
     let tool = custom(json!({}))[0].clone();
-    assert_eq!(
-        refused(&json!([tool, tool])),
-        "tools.1: The name 'weather' is used more than once"
-    );
+    assert_eq!(refused(&json!([tool, tool])), "tools.1: The name 'weather' is used more than once");
 }
 
 #[test]
 fn more_than_256_tools_are_too_many() {
-    let mut tools: Vec<Value> = (0..249)
-        .map(|n| custom(json!({ "name": format!("t{n}") }))[0].clone())
-        .collect();
+    let mut tools: Vec<Value> =
+        (0..249).map(|n| custom(json!({ "name": format!("t{n}") }))[0].clone()).collect();
     tools.push(json!({ "type": "agent_toolset_20260401" }));
     let text = refused(&json!(tools));
-    assert_eq!(
-        text,
-        "tools: An agent should have at most 256 tools across all toolsets, not 257"
-    );
+    assert_eq!(text, "tools: An agent should have at most 256 tools across all toolsets, not 257");
 }
 
 #[test]
@@ -318,34 +249,22 @@ fn mcp_servers_and_toolsets_have_to_match() {
     let server = json!({ "type": "url", "name": "docs", "url": "https://example.com/mcp" });
     let toolset = json!({ "type": "mcp_toolset", "mcp_server_name": "docs" });
     let text = refused_with(json!({ "mcp_servers": [server] }));
-    assert_eq!(
-        text,
-        "mcp_servers.0: The server 'docs' is not referenced by any `mcp_toolset`"
-    );
+    assert_eq!(text, "mcp_servers.0: The server 'docs' is not referenced by any `mcp_toolset`");
     let text = refused_with(json!({ "tools": [toolset] }));
-    assert_eq!(
-        text,
-        "tools.0.mcp_server_name: No server named 'docs' in `mcp_servers`"
-    );
+    assert_eq!(text, "tools.0.mcp_server_name: No server named 'docs' in `mcp_servers`");
     let text = refused_with(json!({ "mcp_servers": [server, server], "tools": [toolset] }));
     assert_eq!(text, "mcp_servers.1.name: The name 'docs' is used more than once");
     let text = refused_with(json!({ "mcp_servers": [server], "tools": [toolset] }));
     assert_eq!(text, format!("tools.0: A tool of type 'mcp_toolset' {NOT_BUILT}"));
     let text = refused_with(json!({ "mcp_servers": [{ "type": "url", "name": "docs", "url": "ftp://x" }] }));
-    assert_eq!(
-        text,
-        "mcp_servers.0.url: Input should be a valid URL that starts with https:// or http://"
-    );
+    assert_eq!(text, "mcp_servers.0.url: Input should be a valid URL that starts with https:// or http://");
 }
 
 #[test]
 fn skills_need_the_read_tool_and_are_not_built() {
     let skill = json!({ "type": "anthropic", "skill_id": "xlsx" });
     let text = refused_with(json!({ "skills": [skill] }));
-    assert_eq!(
-        text,
-        "skills: Skills require the `read` tool of `agent_toolset_20260401`"
-    );
+    assert_eq!(text, "skills: Skills require the `read` tool of `agent_toolset_20260401`");
     let text = refused_with(json!({ "skills": [skill], "tools": toolset(json!({})) }));
     assert_eq!(text, format!("skills: Loading skills {NOT_BUILT}"));
 }
