@@ -150,17 +150,11 @@ impl AgentCreate {
         object.only(&CREATE_FIELDS)?;
         let identity = object.optional("execution_identity");
         let create = Self {
-            name: object
-                .required("name")?
-                .text_within(1, NAME_CHARS_MAX)?
-                .to_owned(),
+            name: object.required("name")?.text_within(1, NAME_CHARS_MAX)?.to_owned(),
             description: clearable(object.patch("description"), DESCRIPTION_CHARS_MAX)?.over(None),
             model: ModelParams::parse(&object.required("model")?)?,
             system: clearable(object.patch("system"), SYSTEM_CHARS_MAX)?.over(None),
-            tools: object
-                .patch("tools")
-                .try_map(|field| tools::parse(&field))?
-                .over_or_default(Vec::new()),
+            tools: object.patch("tools").try_map(|field| tools::parse(&field))?.over_or_default(Vec::new()),
             mcp_servers: object
                 .patch("mcp_servers")
                 .try_map(|field| mcp::parse_servers(&field))?
@@ -199,22 +193,15 @@ impl AgentUpdate {
         names.extend(CREATE_FIELDS);
         object.only(&names)?;
         let update = Self {
-            version: object
-                .optional("version")
-                .map(|version| version.integer(1, i64::MAX))
-                .transpose()?,
+            version: object.optional("version").map(|version| version.integer(1, i64::MAX)).transpose()?,
             name: uncleared(&object, "name")?
                 .map(|name| name.text_within(1, NAME_CHARS_MAX).map(str::to_owned))
                 .transpose()?,
             description: clearable(object.patch("description"), DESCRIPTION_CHARS_MAX)?,
-            model: uncleared(&object, "model")?
-                .map(|model| ModelParams::parse(&model))
-                .transpose()?,
+            model: uncleared(&object, "model")?.map(|model| ModelParams::parse(&model)).transpose()?,
             system: clearable(object.patch("system"), SYSTEM_CHARS_MAX)?,
             tools: object.patch("tools").try_map(|field| tools::parse(&field))?,
-            mcp_servers: object
-                .patch("mcp_servers")
-                .try_map(|field| mcp::parse_servers(&field))?,
+            mcp_servers: object.patch("mcp_servers").try_map(|field| mcp::parse_servers(&field))?,
             skills: object.patch("skills").try_map(|field| skills::parse(&field))?,
             execution_identity: object
                 .patch("execution_identity")
@@ -280,10 +267,7 @@ impl Agent {
     /// to check.
     pub fn update(&self, update: AgentUpdate, now: Timestamp) -> Result<Option<Self>, Error> {
         if self.archived_at.is_some() {
-            return Err(Error::invalid(format!(
-                "Agent {} is archived and cannot be updated",
-                self.id
-            )));
+            return Err(Error::invalid(format!("Agent {} is archived and cannot be updated", self.id)));
         }
         let AgentUpdate {
             version: _,
@@ -326,11 +310,7 @@ impl Agent {
     pub fn archive(&self, now: Timestamp) -> Option<Self> {
         match self.archived_at {
             Some(_) => None,
-            None => Some(Self {
-                archived_at: Some(now),
-                updated_at: now,
-                ..self.clone()
-            }),
+            None => Some(Self { archived_at: Some(now), updated_at: now, ..self.clone() }),
         }
     }
 
@@ -348,10 +328,7 @@ impl ExecutionIdentity {
             return Ok(Self::ServiceAccount);
         }
         object.only(&["type", "role_arn"])?;
-        let role_arn = object
-            .required("role_arn")?
-            .text_within(1, ROLE_ARN_CHARS_MAX)?
-            .to_owned();
+        let role_arn = object.required("role_arn")?.text_within(1, ROLE_ARN_CHARS_MAX)?.to_owned();
         Ok(Self::AwsRole { role_arn })
     }
 }
@@ -380,10 +357,7 @@ pub(crate) fn clearable(field: Patch<Field<'_>>, chars_max: usize) -> Result<Pat
 fn uncleared<'s>(object: &'s Object<'_>, name: &'s str) -> Result<Option<Field<'s>>, Error> {
     match object.patch(name) {
         Patch::Absent => Ok(None),
-        Patch::Null => Err(object
-            .path()
-            .key(name)
-            .error("Cannot be cleared; leave it out to keep it")),
+        Patch::Null => Err(object.path().key(name).error("Cannot be cleared; leave it out to keep it")),
         Patch::Value(field) => Ok(Some(field)),
     }
 }

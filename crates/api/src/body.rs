@@ -81,27 +81,18 @@ pub struct List<'a> {
 
 impl<'a> Path<'a> {
     /// The body itself.
-    pub const ROOT: Path<'static> = Path {
-        parent: None,
-        step: Step::Root,
-    };
+    pub const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
 
     /// The field `name` of the object here.
     #[must_use]
     pub fn key(&'a self, name: &'a str) -> Path<'a> {
-        Path {
-            parent: Some(self),
-            step: Step::Key(name),
-        }
+        Path { parent: Some(self), step: Step::Key(name) }
     }
 
     /// The item at `index` of the array here.
     #[must_use]
     pub fn index(&'a self, index: usize) -> Path<'a> {
-        Path {
-            parent: Some(self),
-            step: Step::Index(index),
-        }
+        Path { parent: Some(self), step: Step::Index(index) }
     }
 
     /// A 400 about this place.
@@ -131,10 +122,7 @@ impl fmt::Display for Path<'_> {
 impl<'a> Object<'a> {
     /// The fields of the whole body.
     pub fn root(fields: &'a Map<String, Value>) -> Self {
-        Self {
-            fields,
-            path: Path::ROOT,
-        }
+        Self { fields, path: Path::ROOT }
     }
 
     /// Where the object stands.
@@ -153,10 +141,7 @@ impl<'a> Object<'a> {
     /// A field that has to be there. Null is there, and then of the wrong type.
     pub fn required<'s>(&'s self, name: &'s str) -> Result<Field<'s>, Error> {
         match self.fields.get(name) {
-            Some(value) => Ok(Field {
-                value,
-                path: self.path.key(name),
-            }),
+            Some(value) => Ok(Field { value, path: self.path.key(name) }),
             None => Err(self.path.key(name).error("Field required")),
         }
     }
@@ -174,24 +159,13 @@ impl<'a> Object<'a> {
         match self.fields.get(name) {
             None => Patch::Absent,
             Some(Value::Null) => Patch::Null,
-            Some(value) => Patch::Value(Field {
-                value,
-                path: self.path.key(name),
-            }),
+            Some(value) => Patch::Value(Field { value, path: self.path.key(name) }),
         }
     }
 
     /// Every field with its name.
     pub fn each(&self) -> impl Iterator<Item = (&str, Field<'_>)> {
-        self.fields.iter().map(|(name, value)| {
-            (
-                name.as_str(),
-                Field {
-                    value,
-                    path: self.path.key(name),
-                },
-            )
-        })
+        self.fields.iter().map(|(name, value)| (name.as_str(), Field { value, path: self.path.key(name) }))
     }
 
     /// The field `type`, which has to be one of `tags`.
@@ -216,9 +190,7 @@ impl<'a> Field<'a> {
 
     /// A string of any length.
     pub fn text(&self) -> Result<&'a str, Error> {
-        self.value
-            .as_str()
-            .ok_or_else(|| self.error("Input should be a valid string"))
+        self.value.as_str().ok_or_else(|| self.error("Input should be a valid string"))
     }
 
     /// A string of `min` to `max` characters without NUL, which no database keeps in a text.
@@ -226,16 +198,14 @@ impl<'a> Field<'a> {
         let text = self.text()?;
         // A text has at most as many characters as bytes, so that a short one need not be counted.
         if text.len() > max && text.chars().count() > max {
-            return Err(self.error(format_args!(
-                "String should have at most {max} {}",
-                plural(max, "character")
-            )));
+            return Err(
+                self.error(format_args!("String should have at most {max} {}", plural(max, "character")))
+            );
         }
         if text.len() < min || (min > 1 && text.chars().count() < min) {
-            return Err(self.error(format_args!(
-                "String should have at least {min} {}",
-                plural(min, "character")
-            )));
+            return Err(
+                self.error(format_args!("String should have at least {min} {}", plural(min, "character")))
+            );
         }
         if text.contains('\0') {
             return Err(self.error("Null characters are not permitted"));
@@ -255,17 +225,12 @@ impl<'a> Field<'a> {
 
     /// `true` or `false`.
     pub fn boolean(&self) -> Result<bool, Error> {
-        self.value
-            .as_bool()
-            .ok_or_else(|| self.error("Input should be a valid boolean"))
+        self.value.as_bool().ok_or_else(|| self.error("Input should be a valid boolean"))
     }
 
     /// A whole number from `min` to `max`.
     pub fn integer(&self, min: i64, max: i64) -> Result<i64, Error> {
-        let number = self
-            .value
-            .as_i64()
-            .ok_or_else(|| self.error("Input should be a valid integer"))?;
+        let number = self.value.as_i64().ok_or_else(|| self.error("Input should be a valid integer"))?;
         if number < min {
             return Err(self.error(format_args!("Input should be greater than or equal to {min}")));
         }
@@ -278,20 +243,14 @@ impl<'a> Field<'a> {
     /// An object.
     pub fn object(&self) -> Result<Object<'a>, Error> {
         match self.value.as_object() {
-            Some(fields) => Ok(Object {
-                fields,
-                path: self.path,
-            }),
+            Some(fields) => Ok(Object { fields, path: self.path }),
             None => Err(self.error("Input should be a valid dictionary")),
         }
     }
 
     /// An array of `min` to `max` items.
     pub fn list(&self, min: usize, max: usize) -> Result<List<'a>, Error> {
-        let items = self
-            .value
-            .as_array()
-            .ok_or_else(|| self.error("Input should be a valid list"))?;
+        let items = self.value.as_array().ok_or_else(|| self.error("Input should be a valid list"))?;
         let count = items.len();
         if count < min {
             let items = plural(min, "item");
@@ -305,18 +264,13 @@ impl<'a> Field<'a> {
                 "List should have at most {max} {items} after validation, not {count}"
             )));
         }
-        Ok(List {
-            items,
-            path: self.path,
-        })
+        Ok(List { items, path: self.path })
     }
 
     /// An array of strings, each of 1 to `chars_max` characters.
     pub fn texts(&self, min: usize, max: usize, chars_max: usize) -> Result<Vec<String>, Error> {
         let list = self.list(min, max)?;
-        list.each()
-            .map(|item| Ok(item.text_within(1, chars_max)?.to_owned()))
-            .collect()
+        list.each().map(|item| Ok(item.text_within(1, chars_max)?.to_owned())).collect()
     }
 
     /// Metadata as given when an object is created.
@@ -337,11 +291,7 @@ impl<'a> Field<'a> {
         for (key, value) in object.each() {
             metadata_key(&value, key)?;
             let is_deleted = value.value.is_null() || (empty_deletes && value.value.as_str() == Some(""));
-            let text = if is_deleted {
-                None
-            } else {
-                Some(metadata_value(&value)?.to_owned())
-            };
+            let text = if is_deleted { None } else { Some(metadata_value(&value)?.to_owned()) };
             patch.push((key.to_owned(), text));
         }
         Ok(patch)
@@ -351,10 +301,7 @@ impl<'a> Field<'a> {
 impl<'a> List<'a> {
     /// Every item in order.
     pub fn each(&self) -> impl Iterator<Item = Field<'_>> {
-        self.items.iter().enumerate().map(|(index, value)| Field {
-            value,
-            path: self.path.index(index),
-        })
+        self.items.iter().enumerate().map(|(index, value)| Field { value, path: self.path.index(index) })
     }
 
     /// How many items there are.
@@ -384,11 +331,8 @@ pub fn merge_metadata(stored: &Metadata, patch: &MetadataPatch) -> Result<Metada
 /// At most the first hundred characters of a client's text, for a message.
 pub fn excerpt(text: &str) -> String {
     let mut chars = text.chars();
-    let mut excerpt: String = chars
-        .by_ref()
-        .take(EXCERPT_CHARS_MAX)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut excerpt: String =
+        chars.by_ref().take(EXCERPT_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if chars.next().is_some() {
         excerpt.push('…');
     }
@@ -405,19 +349,11 @@ pub fn alternatives(choices: &[&str]) -> String {
 }
 
 fn quoted(choices: &[&str], separator: &str) -> String {
-    choices
-        .iter()
-        .map(|choice| format!("'{choice}'"))
-        .collect::<Vec<_>>()
-        .join(separator)
+    choices.iter().map(|choice| format!("'{choice}'")).collect::<Vec<_>>().join(separator)
 }
 
 fn plural(count: usize, noun: &str) -> String {
-    if count == 1 {
-        noun.to_owned()
-    } else {
-        format!("{noun}s")
-    }
+    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
 }
 
 fn metadata_key(value: &Field<'_>, key: &str) -> Result<(), Error> {
@@ -430,9 +366,7 @@ fn metadata_key(value: &Field<'_>, key: &str) -> Result<(), Error> {
 }
 
 fn metadata_value<'a>(value: &Field<'a>) -> Result<&'a str, Error> {
-    value
-        .text_within(0, METADATA_VALUE_CHARS_MAX)
-        .map_err(|error| error.with_code("invalid_metadata"))
+    value.text_within(0, METADATA_VALUE_CHARS_MAX).map_err(|error| error.with_code("invalid_metadata"))
 }
 
 fn check_pair_count(path: Path<'_>, metadata: &Metadata) -> Result<(), Error> {

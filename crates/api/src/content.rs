@@ -135,9 +135,7 @@ fn check_url(source: &Object<'_>) -> Result<(), Error> {
     source.only(&["type", "url"])?;
     let field = source.required("url")?;
     let url = field.text_within(1, CONTENT_URL_CHARS_MAX)?;
-    let host = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) || url.contains(char::is_whitespace) {
         return Err(field.error("Input should be a valid URL that starts with https:// or http://"));
     }
@@ -146,10 +144,7 @@ fn check_url(source: &Object<'_>) -> Result<(), Error> {
 
 fn check_file(source: &Object<'_>) -> Result<(), Error> {
     source.only(&["type", "file_id"])?;
-    source
-        .required("file_id")?
-        .text_within(1, NAME_CHARS_MAX)
-        .map(|_| ())
+    source.required("file_id")?.text_within(1, NAME_CHARS_MAX).map(|_| ())
 }
 
 fn check_base64(field: &Field<'_>) -> Result<(), Error> {

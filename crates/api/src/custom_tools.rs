@@ -34,24 +34,14 @@ const REFERENCES: [&str; 4] = ["$ref", "$dynamicRef", "$recursiveRef", "$anchor"
 pub(crate) fn parse(object: &Object<'_>) -> Result<CustomTool, Error> {
     object.only(&["type", "name", "description", "input_schema"])?;
     let name = parse_name(&object.required("name")?)?;
-    let description = object
-        .required("description")?
-        .text_within(1, TOOL_DESCRIPTION_CHARS_MAX)?
-        .to_owned();
+    let description = object.required("description")?.text_within(1, TOOL_DESCRIPTION_CHARS_MAX)?.to_owned();
     let input_schema = parse_schema(&object.required("input_schema")?)?;
-    Ok(CustomTool {
-        name,
-        description,
-        input_schema,
-    })
+    Ok(CustomTool { name, description, input_schema })
 }
 
 fn parse_name(field: &Field<'_>) -> Result<String, Error> {
     let name = field.text_within(1, TOOL_NAME_CHARS_MAX)?;
-    if !name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-    {
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
         return Err(field.error("String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"));
     }
     if ToolName::parse(name).is_some() {
@@ -85,10 +75,8 @@ fn parse_schema(field: &Field<'_>) -> Result<Map<String, Value>, Error> {
         }
     }
     if let Some(keyword) = find_reference(field.value) {
-        return Err(field.error(format_args!(
-            "The keyword '{}' is not permitted in an input schema",
-            excerpt(keyword)
-        )));
+        return Err(field
+            .error(format_args!("The keyword '{}' is not permitted in an input schema", excerpt(keyword))));
     }
     Ok(field.value.as_object().cloned().unwrap_or_default())
 }
@@ -99,11 +87,7 @@ fn find_reference(schema: &Value) -> Option<&str> {
         Value::Array(items) => items.iter().find_map(find_reference),
         Value::Object(fields) => fields.iter().find_map(|(key, value)| {
             let is_reference = REFERENCES.contains(&key.as_str()) && value.is_string();
-            if is_reference {
-                Some(key.as_str())
-            } else {
-                find_reference(value)
-            }
+            if is_reference { Some(key.as_str()) } else { find_reference(value) }
         }),
     }
 }

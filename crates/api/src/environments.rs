@@ -163,12 +163,7 @@ pub const PACKAGE_MANAGERS: [&str; 6] = ["apt", "cargo", "gem", "go", "npm", "pi
 impl Environment {
     /// A new environment.
     pub fn create(create: EnvironmentCreate, id: EnvironmentId, now: Timestamp) -> Result<Self, Error> {
-        let EnvironmentCreate {
-            name,
-            description,
-            config,
-            metadata,
-        } = create;
+        let EnvironmentCreate { name, description, config, metadata } = create;
         Ok(Self {
             id,
             name,
@@ -188,12 +183,7 @@ impl Environment {
             let message = format!("Environment {} is archived and cannot be updated", self.id);
             return Err(Error::invalid(message).with_code("environment_archived"));
         }
-        let EnvironmentUpdate {
-            name,
-            description,
-            config,
-            metadata,
-        } = update;
+        let EnvironmentUpdate { name, description, config, metadata } = update;
         let stored = self.clone();
         let config = match config {
             Some(params) => {
@@ -210,25 +200,14 @@ impl Environment {
             metadata: body::merge_metadata(&stored.metadata, &metadata)?,
             ..stored
         };
-        Ok(if next == *self {
-            None
-        } else {
-            Some(Self {
-                updated_at: now,
-                ..next
-            })
-        })
+        Ok(if next == *self { None } else { Some(Self { updated_at: now, ..next }) })
     }
 
     /// The environment archived; `None` when it already is.
     pub fn archive(&self, now: Timestamp) -> Option<Self> {
         match self.archived_at {
             Some(_) => None,
-            None => Some(Self {
-                archived_at: Some(now),
-                updated_at: now,
-                ..self.clone()
-            }),
+            None => Some(Self { archived_at: Some(now), updated_at: now, ..self.clone() }),
         }
     }
 
@@ -246,14 +225,7 @@ impl Environment {
 impl Packages {
     /// Whether there is nothing to install.
     pub fn is_empty(&self) -> bool {
-        let Self {
-            apt,
-            cargo,
-            gem,
-            go,
-            npm,
-            pip,
-        } = self;
+        let Self { apt, cargo, gem, go, npm, pip } = self;
         [apt, cargo, gem, go, npm, pip].into_iter().all(Vec::is_empty)
     }
 }
@@ -262,10 +234,9 @@ impl ConfigParams {
     /// The sandbox of a new environment.
     fn resolve(self) -> Result<Config, Error> {
         let empty = match self {
-            Self::Cloud { .. } => Config::Cloud {
-                networking: Networking::Unrestricted,
-                packages: Packages::default(),
-            },
+            Self::Cloud { .. } => {
+                Config::Cloud { networking: Networking::Unrestricted, packages: Packages::default() }
+            }
             Self::SelfHosted => Config::SelfHosted,
         };
         self.merge(empty)
@@ -277,10 +248,7 @@ impl ConfigParams {
             (Self::SelfHosted, Config::SelfHosted) => Ok(Config::SelfHosted),
             (
                 Self::Cloud { networking, packages },
-                Config::Cloud {
-                    networking: old,
-                    packages: installed,
-                },
+                Config::Cloud { networking: old, packages: installed },
             ) => {
                 let networking = match networking {
                     Some(networking) => networking.merge(old),
@@ -300,21 +268,14 @@ impl ConfigParams {
 
 impl NetworkingParams {
     fn merge(self, stored: Networking) -> Networking {
-        let Self::Limited {
-            allow_mcp_servers,
-            allow_package_managers,
-            allowed_hosts,
-        } = self
-        else {
+        let Self::Limited { allow_mcp_servers, allow_package_managers, allowed_hosts } = self else {
             return Networking::Unrestricted;
         };
         let (mcp, managers, hosts) = match stored {
             Networking::Unrestricted => (false, false, Vec::new()),
-            Networking::Limited {
-                allow_mcp_servers,
-                allow_package_managers,
-                allowed_hosts,
-            } => (allow_mcp_servers, allow_package_managers, allowed_hosts),
+            Networking::Limited { allow_mcp_servers, allow_package_managers, allowed_hosts } => {
+                (allow_mcp_servers, allow_package_managers, allowed_hosts)
+            }
         };
         Networking::Limited {
             allow_mcp_servers: allow_mcp_servers.unwrap_or(mcp),
@@ -325,14 +286,7 @@ impl NetworkingParams {
 }
 
 fn merge_packages(params: PackagesParams, stored: Packages) -> Packages {
-    let Packages {
-        apt,
-        cargo,
-        gem,
-        go,
-        npm,
-        pip,
-    } = stored;
+    let Packages { apt, cargo, gem, go, npm, pip } = stored;
     let [new_apt, new_cargo, new_gem, new_go, new_npm, new_pip] = params;
     Packages {
         apt: new_apt.unwrap_or(apt),
@@ -347,10 +301,7 @@ fn merge_packages(params: PackagesParams, stored: Packages) -> Packages {
 fn check_package_access(networking: &Networking, packages: &Packages) -> Result<(), Error> {
     let is_open = match networking {
         Networking::Unrestricted => true,
-        Networking::Limited {
-            allow_package_managers,
-            ..
-        } => *allow_package_managers,
+        Networking::Limited { allow_package_managers, .. } => *allow_package_managers,
     };
     if is_open || packages.is_empty() {
         return Ok(());

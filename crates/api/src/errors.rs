@@ -13,10 +13,7 @@ use crate::ids::RequestId;
 /// An error on its way to a client.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
-#[expect(
-    clippy::error_impl_error,
-    reason = "always written api::errors::Error or imported alone"
-)]
+#[expect(clippy::error_impl_error, reason = "always written api::errors::Error or imported alone")]
 pub struct Error {
     /// HTTP status.
     pub status: u16,
@@ -81,14 +78,7 @@ impl ErrorType {
 impl Error {
     /// An error of any status and type.
     pub fn new(status: u16, kind: ErrorType, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            kind,
-            message: message.into(),
-            code: None,
-            details: None,
-            retry: None,
-        }
+        Self { status, kind, message: message.into(), code: None, details: None, retry: None }
     }
 
     /// 400: the request makes no sense, now or later.
@@ -118,10 +108,7 @@ impl Error {
 
     /// 409: somebody else was first. Sending the same again does not help, and says so.
     pub fn conflict(message: impl Into<String>) -> Self {
-        Self {
-            retry: Some(false),
-            ..Self::new(409, ErrorType::Conflict, message)
-        }
+        Self { retry: Some(false), ..Self::new(409, ErrorType::Conflict, message) }
     }
 
     /// 413: the body is larger than the route takes.
@@ -152,28 +139,19 @@ impl Error {
     /// The same error with a machine code.
     #[must_use]
     pub fn with_code(self, code: &'static str) -> Self {
-        Self {
-            code: Some(code),
-            ..self
-        }
+        Self { code: Some(code), ..self }
     }
 
     /// The same error with more details; `details` is a JSON object.
     #[must_use]
     pub fn with_details(self, details: Value) -> Self {
-        Self {
-            details: Some(details),
-            ..self
-        }
+        Self { details: Some(details), ..self }
     }
 
     /// The same error with the header `x-should-retry`.
     #[must_use]
     pub fn with_retry(self, retry: bool) -> Self {
-        Self {
-            retry: Some(retry),
-            ..self
-        }
+        Self { retry: Some(retry), ..self }
     }
 
     /// The response body, also the data of an `error` frame on a stream.

@@ -147,13 +147,7 @@ pub(crate) fn parse_initial(events: Value) -> Result<Vec<ClientEvent>, Error> {
     if events.is_null() {
         return Ok(Vec::new());
     }
-    parse_list(
-        events,
-        Path::ROOT.key("initial_events"),
-        0,
-        INITIAL_EVENTS_MAX,
-        &INITIAL_TYPES,
-    )
+    parse_list(events, Path::ROOT.key("initial_events"), 0, INITIAL_EVENTS_MAX, &INITIAL_TYPES)
 }
 
 fn parse_list(
@@ -179,10 +173,7 @@ fn parse_list(
         match event {
             Checked::Built(kind) => kinds.push(kind),
             Checked::DefineOutcome => {
-                return Err(unbuilt::refuse(
-                    &item.path,
-                    "An event of type 'user.define_outcome'",
-                ));
+                return Err(unbuilt::refuse(&item.path, "An event of type 'user.define_outcome'"));
             }
             Checked::SystemMessage => {
                 return Err(unbuilt::refuse(&item.path, "An event of type 'system.message'"));
@@ -196,25 +187,16 @@ fn parse_list(
         return Ok(Vec::new());
     };
     let bodies = bodies.into_iter().map(type_first);
-    Ok(kinds
-        .into_iter()
-        .zip(bodies)
-        .map(|(kind, body)| ClientEvent { kind, body })
-        .collect())
+    Ok(kinds.into_iter().zip(bodies).map(|(kind, body)| ClientEvent { kind, body }).collect())
 }
 
 /// Checks what has to hold between events.
 fn check_list(path: &Path<'_>, events: &[Checked], file_documents: usize) -> Result<(), Error> {
-    let outcomes = events
-        .iter()
-        .filter(|event| matches!(event, Checked::DefineOutcome))
-        .count();
+    let outcomes = events.iter().filter(|event| matches!(event, Checked::DefineOutcome)).count();
     if outcomes > 1 {
         return Err(path.error("At most one `user.define_outcome` event is permitted"));
     }
-    let system = events
-        .iter()
-        .position(|event| matches!(event, Checked::SystemMessage));
+    let system = events.iter().position(|event| matches!(event, Checked::SystemMessage));
     if system.is_some_and(|index| index + 1 != events.len()) {
         return Err(
             path.error("A `system.message` event should be the last one, and at most one is permitted")
@@ -242,17 +224,11 @@ fn check(item: &Field<'_>, tags: &[&'static str]) -> Result<(Checked, usize), Er
         "user.tool_confirmation" => Ok((Checked::Built(check_confirmation(&object)?), 0)),
         "user.custom_tool_result" => {
             let (custom_tool_use_id, documents) = check_result(&object, "custom_tool_use_id")?;
-            Ok((
-                Checked::Built(ClientEventKind::CustomToolResult { custom_tool_use_id }),
-                documents,
-            ))
+            Ok((Checked::Built(ClientEventKind::CustomToolResult { custom_tool_use_id }), documents))
         }
         "user.tool_result" => {
             let (tool_use_id, documents) = check_result(&object, "tool_use_id")?;
-            Ok((
-                Checked::Built(ClientEventKind::ToolResult { tool_use_id }),
-                documents,
-            ))
+            Ok((Checked::Built(ClientEventKind::ToolResult { tool_use_id }), documents))
         }
         "user.define_outcome" => check_outcome(&object).map(|()| (Checked::DefineOutcome, 0)),
         _ => check_system(&object).map(|()| (Checked::SystemMessage, 0)),
@@ -273,10 +249,7 @@ fn check_interrupt(object: &Object<'_>) -> Result<ClientEventKind, Error> {
 
 fn check_confirmation(object: &Object<'_>) -> Result<ClientEventKind, Error> {
     object.only(&["type", "tool_use_id", "result", "deny_message"])?;
-    let tool_use_id = object
-        .required("tool_use_id")?
-        .text_within(1, NAME_CHARS_MAX)?
-        .to_owned();
+    let tool_use_id = object.required("tool_use_id")?.text_within(1, NAME_CHARS_MAX)?.to_owned();
     let is_allowed = object.required("result")?.choice(&["allow", "deny"])? == "allow";
     let deny_message = match object.optional("deny_message") {
         Some(field) if is_allowed => {
@@ -285,11 +258,7 @@ fn check_confirmation(object: &Object<'_>) -> Result<ClientEventKind, Error> {
         Some(field) => Some(field.text_within(0, SYSTEM_CHARS_MAX)?.to_owned()),
         None => None,
     };
-    Ok(ClientEventKind::ToolConfirmation {
-        tool_use_id,
-        is_allowed,
-        deny_message,
-    })
+    Ok(ClientEventKind::ToolConfirmation { tool_use_id, is_allowed, deny_message })
 }
 
 fn check_result(object: &Object<'_>, id: &str) -> Result<(String, usize), Error> {

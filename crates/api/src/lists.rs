@@ -167,17 +167,10 @@ impl VersionList {
         let query = Query::parse(raw, &["limit", "page"])?;
         let before = match query.page(Order::Desc)? {
             None => None,
-            Some(Cursor {
-                position: Position::Version(version),
-                is_backward: false,
-                ..
-            }) => Some(version),
+            Some(Cursor { position: Position::Version(version), is_backward: false, .. }) => Some(version),
             Some(_) => return Err(foreign()),
         };
-        Ok(Self {
-            limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
-            before,
-        })
+        Ok(Self { limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?, before })
     }
 }
 
@@ -271,11 +264,7 @@ impl EventList {
         let order = query.order(Order::Asc)?;
         let after = match query.page(order)? {
             None => None,
-            Some(Cursor {
-                position: Position::Log(position),
-                is_backward: false,
-                ..
-            }) => Some(position),
+            Some(Cursor { position: Position::Log(position), is_backward: false, .. }) => Some(position),
             Some(_) => return Err(foreign()),
         };
         Ok(Self {
@@ -353,10 +342,7 @@ fn keyset(query: &Query, order: Order, range: Option<&Range>) -> Result<Option<K
         return Err(foreign());
     };
     if range.is_some_and(|range| !range.contains(at)) {
-        return Err(refuse(
-            "page",
-            "The cursor lies outside of the `created_at` filter",
-        ));
+        return Err(refuse("page", "The cursor lies outside of the `created_at` filter"));
     }
     Ok(Some(Keyset { at, id, cursor }))
 }

@@ -66,10 +66,9 @@ pub fn parse_servers(field: &Field<'_>) -> Result<Vec<McpServer>, Error> {
             url: parse_url(&object.required("url")?)?,
         };
         if !names.insert(server.name.clone()) {
-            return Err(name.error(format_args!(
-                "The name '{}' is used more than once",
-                excerpt(&server.name)
-            )));
+            return Err(
+                name.error(format_args!("The name '{}' is used more than once", excerpt(&server.name)))
+            );
         }
         servers.push(server);
     }
@@ -79,10 +78,8 @@ pub fn parse_servers(field: &Field<'_>) -> Result<Vec<McpServer>, Error> {
 /// Reads the rest of a tool of type `mcp_toolset`.
 pub(crate) fn parse_toolset(object: &Object<'_>) -> Result<McpToolset, Error> {
     object.only(&["type", "mcp_server_name", "configs", "default_config"])?;
-    let mcp_server_name = object
-        .required("mcp_server_name")?
-        .text_within(1, MCP_SERVER_NAME_CHARS_MAX)?
-        .to_owned();
+    let mcp_server_name =
+        object.required("mcp_server_name")?.text_within(1, MCP_SERVER_NAME_CHARS_MAX)?.to_owned();
     let default_config = Defaults::parse(object.optional("default_config").as_ref(), Policy::AlwaysAsk)?;
     let mut configs: Vec<McpToolConfig> = Vec::new();
     if let Some(field) = object.optional("configs") {
@@ -92,27 +89,15 @@ pub(crate) fn parse_toolset(object: &Object<'_>) -> Result<McpToolset, Error> {
             let field = object.required("name")?;
             let name = field.text_within(1, TOOL_NAME_CHARS_MAX)?.to_owned();
             if configs.iter().any(|config| config.name == name) {
-                return Err(field.error(format_args!(
-                    "The tool '{}' is configured more than once",
-                    excerpt(&name)
-                )));
+                return Err(
+                    field.error(format_args!("The tool '{}' is configured more than once", excerpt(&name)))
+                );
             }
-            let Defaults {
-                enabled,
-                permission_policy,
-            } = default_config.refine(&object)?;
-            configs.push(McpToolConfig {
-                name,
-                enabled,
-                permission_policy,
-            });
+            let Defaults { enabled, permission_policy } = default_config.refine(&object)?;
+            configs.push(McpToolConfig { name, enabled, permission_policy });
         }
     }
-    Ok(McpToolset {
-        mcp_server_name,
-        configs,
-        default_config,
-    })
+    Ok(McpToolset { mcp_server_name, configs, default_config })
 }
 
 /// Checks that every server is used by a toolset and every toolset names a server. `path` is where both fields stand.
@@ -132,16 +117,13 @@ pub(crate) fn check_references(path: &Path<'_>, servers: &[McpServer], tools: &[
             return Err(item.key("mcp_server_name").error(message));
         }
     }
-    match servers
-        .iter()
-        .position(|server| !used.contains(server.name.as_str()))
-    {
+    match servers.iter().position(|server| !used.contains(server.name.as_str())) {
         Some(index) => {
             let name = excerpt(&servers[index].name);
             let list = path.key("mcp_servers");
-            Err(list.index(index).error(format_args!(
-                "The server '{name}' is not referenced by any `mcp_toolset`"
-            )))
+            Err(list
+                .index(index)
+                .error(format_args!("The server '{name}' is not referenced by any `mcp_toolset`")))
         }
         None => Ok(()),
     }
@@ -149,9 +131,7 @@ pub(crate) fn check_references(path: &Path<'_>, servers: &[McpServer], tools: &[
 
 fn parse_url(field: &Field<'_>) -> Result<String, Error> {
     let url = field.text_within(1, URL_CHARS_MAX)?;
-    let host = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) || url.contains(char::is_whitespace) {
         return Err(field.error("Input should be a valid URL that starts with https:// or http://"));
     }

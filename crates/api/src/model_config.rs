@@ -118,12 +118,7 @@ impl ModelParams {
     pub fn parse(field: &Field<'_>) -> Result<Self, Error> {
         if field.value.is_string() {
             let id = field.text_within(1, MODEL_CHARS_MAX)?.to_owned();
-            return Ok(Self {
-                id,
-                effort: None,
-                inference_geo: None,
-                speed: None,
-            });
+            return Ok(Self { id, effort: None, inference_geo: None, speed: None });
         }
         if !field.value.is_object() {
             return Err(field.error("Input should be a model id or a model object"));
@@ -131,41 +126,19 @@ impl ModelParams {
         let object = field.object()?;
         object.only(&["id", "effort", "inference_geo", "speed"])?;
         let id = object.required("id")?.text_within(1, MODEL_CHARS_MAX)?.to_owned();
-        let effort = object
-            .optional("effort")
-            .map(|effort| Effort::parse(&effort))
-            .transpose()?;
+        let effort = object.optional("effort").map(|effort| Effort::parse(&effort)).transpose()?;
         let inference_geo = object
             .optional("inference_geo")
             .map(|geo| geo.choice(&["us", "global"]).map(str::to_owned))
             .transpose()?;
-        let speed = object
-            .optional("speed")
-            .map(|speed| speed.choice(&["standard", "fast"]))
-            .transpose()?;
-        let speed = speed.map(|speed| {
-            if speed == "fast" {
-                Speed::Fast
-            } else {
-                Speed::Standard
-            }
-        });
-        Ok(Self {
-            id,
-            effort,
-            inference_geo,
-            speed,
-        })
+        let speed = object.optional("speed").map(|speed| speed.choice(&["standard", "fast"])).transpose()?;
+        let speed = speed.map(|speed| if speed == "fast" { Speed::Fast } else { Speed::Standard });
+        Ok(Self { id, effort, inference_geo, speed })
     }
 
     /// The model of a new agent.
     pub fn resolve(self) -> ModelConfig {
-        let Self {
-            id,
-            effort,
-            inference_geo,
-            speed,
-        } = self;
+        let Self { id, effort, inference_geo, speed } = self;
         ModelConfig {
             id,
             effort: effort.unwrap_or_default(),

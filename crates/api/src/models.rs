@@ -19,11 +19,7 @@ pub struct Model {
 impl Model {
     /// The answer.
     pub fn render(&self) -> String {
-        let Self {
-            id,
-            display_name,
-            created_at,
-        } = self;
+        let Self { id, display_name, created_at } = self;
         json!({
             "type": "model",
             "id": id,
@@ -44,12 +40,7 @@ impl Model {
 
 /// A page of `models`, which are listed in the order given.
 pub fn page(models: &[Model], list: &ModelList) -> String {
-    let ModelList {
-        after_id,
-        before_id,
-        limit,
-        includes_active,
-    } = list;
+    let ModelList { after_id, before_id, limit, includes_active } = list;
     let models = if *includes_active { models } else { &[] };
     let place = |id: &String| models.iter().position(|model| model.id == *id);
     let (shown, has_more) = match (after_id, before_id) {

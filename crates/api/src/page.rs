@@ -61,20 +61,12 @@ pub struct Page<T> {
 impl Cursor {
     /// A cursor to the page after `position`.
     pub fn after(order: Order, position: Position) -> Self {
-        Self {
-            order,
-            is_backward: false,
-            position,
-        }
+        Self { order, is_backward: false, position }
     }
 
     /// A cursor to the page before `position`.
     pub fn before(order: Order, position: Position) -> Self {
-        Self {
-            order,
-            is_backward: true,
-            position,
-        }
+        Self { order, is_backward: true, position }
     }
 
     /// The text that clients pass back.
@@ -111,20 +103,13 @@ impl Cursor {
         let position = match kind {
             "c" => {
                 let (at, id) = rest.split_once(':')?;
-                Position::Created {
-                    at: Timestamp(at.parse().ok()?),
-                    id: id.to_owned(),
-                }
+                Position::Created { at: Timestamp(at.parse().ok()?), id: id.to_owned() }
             }
             "l" => Position::Log(rest.parse().ok()?),
             "v" => Position::Version(rest.parse().ok()?),
             _ => return None,
         };
-        Some(Self {
-            order,
-            is_backward,
-            position,
-        })
+        Some(Self { order, is_backward, position })
     }
 
     /// Refuses a cursor that belongs to a list in another order.
@@ -132,9 +117,7 @@ impl Cursor {
         if self.order == order {
             return Ok(());
         }
-        Err(Error::invalid(
-            "page: The cursor belongs to a list with a different `order`",
-        ))
+        Err(Error::invalid("page: The cursor belongs to a list with a different `order`"))
     }
 
     /// The direction in which the store has to read to reach this page.
@@ -164,24 +147,10 @@ impl<T> Page<T> {
         if is_backward {
             rows.reverse();
         }
-        let (has_next, has_prev) = if is_backward {
-            (true, has_more)
-        } else {
-            (has_more, cursor.is_some())
-        };
-        let next = rows
-            .last()
-            .filter(|_| has_next)
-            .map(|row| Cursor::after(order, position(row)));
-        let prev = rows
-            .first()
-            .filter(|_| has_prev)
-            .map(|row| Cursor::before(order, position(row)));
-        Self {
-            items: rows,
-            next,
-            prev,
-        }
+        let (has_next, has_prev) = if is_backward { (true, has_more) } else { (has_more, cursor.is_some()) };
+        let next = rows.last().filter(|_| has_next).map(|row| Cursor::after(order, position(row)));
+        let prev = rows.first().filter(|_| has_prev).map(|row| Cursor::before(order, position(row)));
+        Self { items: rows, next, prev }
     }
 }
 
@@ -235,44 +204,22 @@ mod tests {
     use super::*;
 
     fn cursor(order: Order, is_backward: bool, row: i64) -> Cursor {
-        Cursor {
-            order,
-            is_backward,
-            position: Position::Log(row),
-        }
+        Cursor { order, is_backward, position: Position::Log(row) }
     }
 
     #[test]
     fn the_first_page_has_no_previous_one_and_the_last_no_next_one() {
         let page = Page::new(vec![1, 2, 3], 2, Order::Asc, None, |row| Position::Log(*row));
-        assert_eq!(
-            page,
-            Page {
-                items: vec![1, 2],
-                next: Some(cursor(Order::Asc, false, 2)),
-                prev: None
-            }
-        );
-        let page = Page::new(vec![3], 2, Order::Asc, page.next.as_ref(), |row| {
-            Position::Log(*row)
-        });
-        assert_eq!(
-            page,
-            Page {
-                items: vec![3],
-                next: None,
-                prev: Some(cursor(Order::Asc, true, 3))
-            }
-        );
+        assert_eq!(page, Page { items: vec![1, 2], next: Some(cursor(Order::Asc, false, 2)), prev: None });
+        let page = Page::new(vec![3], 2, Order::Asc, page.next.as_ref(), |row| Position::Log(*row));
+        assert_eq!(page, Page { items: vec![3], next: None, prev: Some(cursor(Order::Asc, true, 3)) });
     }
 
     #[test]
     fn a_page_read_backwards_is_shown_forwards() {
         let back = cursor(Order::Asc, true, 9);
         assert_eq!(back.scan(), Order::Desc);
-        let page = Page::new(vec![8, 7, 6], 2, Order::Asc, Some(&back), |row| {
-            Position::Log(*row)
-        });
+        let page = Page::new(vec![8, 7, 6], 2, Order::Asc, Some(&back), |row| Position::Log(*row));
         let expected = Page {
             items: vec![7, 8],
             next: Some(cursor(Order::Asc, false, 8)),
@@ -283,14 +230,8 @@ mod tests {
 
     #[test]
     fn items_are_embedded_as_they_are() {
-        assert_eq!(
-            body(&["{\"a\":1.0}", "2"], None),
-            r#"{"data":[{"a":1.0},2],"next_page":null}"#
-        );
+        assert_eq!(body(&["{\"a\":1.0}", "2"], None), r#"{"data":[{"a":1.0},2],"next_page":null}"#);
         let none: [&str; 0] = [];
-        assert_eq!(
-            body_both_ways(&none, None, None),
-            r#"{"data":[],"next_page":null,"prev_page":null}"#
-        );
+        assert_eq!(body_both_ways(&none, None, None), r#"{"data":[],"next_page":null,"prev_page":null}"#);
     }
 }

@@ -52,11 +52,7 @@ impl Query {
 
     /// A parameter that may be given once.
     pub fn text(&self, name: &str) -> Result<Option<&str>, Error> {
-        let mut values = self
-            .pairs
-            .iter()
-            .filter(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str());
+        let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let first = values.next();
         match values.next() {
             Some(_) => Err(refuse(name, "Given more than once")),
@@ -78,9 +74,7 @@ impl Query {
         let Some(text) = self.text(name)? else {
             return Ok(None);
         };
-        let number: i64 = text
-            .parse()
-            .map_err(|_| refuse(name, "Input should be a valid integer"))?;
+        let number: i64 = text.parse().map_err(|_| refuse(name, "Input should be a valid integer"))?;
         if number < 1 {
             return Err(refuse(name, "Input should be greater than or equal to 1"));
         }
@@ -94,10 +88,7 @@ impl Query {
         };
         match usize::try_from(limit) {
             Ok(limit) if limit <= max => Ok(limit),
-            Ok(_) | Err(_) => Err(refuse(
-                "limit",
-                &format!("Input should be less than or equal to {max}"),
-            )),
+            Ok(_) | Err(_) => Err(refuse("limit", &format!("Input should be less than or equal to {max}"))),
         }
     }
 
@@ -132,10 +123,7 @@ impl Query {
             .map(|(_, value)| value)
             .collect();
         if values.len() > QUERY_VALUES_MAX {
-            return Err(refuse(
-                name,
-                &format!("At most {QUERY_VALUES_MAX} values are permitted"),
-            ));
+            return Err(refuse(name, &format!("At most {QUERY_VALUES_MAX} values are permitted")));
         }
         if let Some(index) = values.iter().position(|value| !choices.contains(&value.as_str())) {
             let message = format!("Input should be {}", alternatives(choices));
@@ -187,10 +175,7 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Error> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while index < bytes.len() {
-        let escaped = bytes
-            .get(index + 1..index + 3)
-            .filter(|_| bytes[index] == b'%')
-            .and_then(hex);
+        let escaped = bytes.get(index + 1..index + 3).filter(|_| bytes[index] == b'%').and_then(hex);
         let plain = if bytes[index] == b'+' { b' ' } else { bytes[index] };
         decoded.push(escaped.unwrap_or(plain));
         index += if escaped.is_some() { 3 } else { 1 };

@@ -8,10 +8,7 @@ pub(crate) fn json<T: Serialize>(value: &T) -> String {
 }
 
 /// Milliseconds as seconds.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a session would have to last 285,000 years"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a session would have to last 285,000 years")]
 pub(crate) fn seconds(millis: i64) -> f64 {
     millis as f64 / 1000.0
 }

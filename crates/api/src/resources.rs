@@ -23,9 +23,7 @@ pub(crate) fn parse(field: &Field<'_>) -> Result<usize, Error> {
             }
             "memory_store" => {
                 object.only(&["type", "memory_store_id", "access", "instructions"])?;
-                object
-                    .required("memory_store_id")?
-                    .text_within(1, NAME_CHARS_MAX)?;
+                object.required("memory_store_id")?.text_within(1, NAME_CHARS_MAX)?;
                 if let Some(access) = object.optional("access") {
                     access.choice(&["read_write", "read_only"])?;
                 }
@@ -46,11 +44,7 @@ fn check_repository(object: &Object<'_>) -> Result<(), Error> {
         return Ok(());
     };
     let checkout = checkout.object()?;
-    let name = if checkout.tag(&["branch", "commit"])? == "branch" {
-        "name"
-    } else {
-        "sha"
-    };
+    let name = if checkout.tag(&["branch", "commit"])? == "branch" { "name" } else { "sha" };
     checkout.only(&["type", name])?;
     checkout.required(name)?.text_within(1, NAME_CHARS_MAX)?;
     Ok(())

@@ -183,19 +183,11 @@ impl SessionAgent {
     /// The agent of a new session: `agent` with what `reference` has otherwise.
     pub fn resolve(agent: &Agent, reference: &AgentRef) -> Result<Self, Error> {
         if agent.archived_at.is_some() {
-            let message = format!(
-                "agent: Agent {} is archived and cannot be used in new sessions",
-                agent.id
-            );
+            let message = format!("agent: Agent {} is archived and cannot be used in new sessions", agent.id);
             return Err(Error::invalid(message));
         }
-        let Overrides {
-            model,
-            system,
-            tools,
-            mcp_servers,
-            skills,
-        } = reference.overrides.clone().unwrap_or_default();
+        let Overrides { model, system, tools, mcp_servers, skills } =
+            reference.overrides.clone().unwrap_or_default();
         let resolved = Self {
             id: agent.id.clone(),
             version: agent.version,
@@ -250,12 +242,7 @@ impl SessionAgentUpdate {
             mcp_servers: mcp_servers.over_or_default(agent.mcp_servers.clone()),
             ..agent.clone()
         };
-        agents::check_consistency(
-            &Path::ROOT.key("agent"),
-            &next.tools,
-            &next.mcp_servers,
-            &next.skills,
-        )?;
+        agents::check_consistency(&Path::ROOT.key("agent"), &next.tools, &next.mcp_servers, &next.skills)?;
         Ok(next)
     }
 }
@@ -263,11 +250,7 @@ impl SessionAgentUpdate {
 impl SessionChanges {
     /// Whether the session stays as it is.
     pub fn is_empty(&self) -> bool {
-        let Self {
-            title,
-            metadata,
-            agent,
-        } = self;
+        let Self { title, metadata, agent } = self;
         title.is_none() && metadata.is_none() && agent.is_none()
     }
 }
@@ -275,22 +258,8 @@ impl SessionChanges {
 impl Session<'_> {
     /// The answer. `now` is what its clocks show.
     pub fn render(&self, now: Timestamp) -> String {
-        let Self {
-            id,
-            agent,
-            environment_id,
-            status,
-            title,
-            metadata,
-            progress,
-            ..
-        } = *self;
-        let Self {
-            created_at,
-            updated_at,
-            archived_at,
-            ..
-        } = *self;
+        let Self { id, agent, environment_id, status, title, metadata, progress, .. } = *self;
+        let Self { created_at, updated_at, archived_at, .. } = *self;
         let end = if status == "terminated" { updated_at } else { now };
         let title = json(&title);
         let usage = json(&SessionUsage::new(progress, now));

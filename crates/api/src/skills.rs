@@ -38,24 +38,13 @@ pub fn parse(field: &Field<'_>) -> Result<Vec<Skill>, Error> {
         let object = item.object()?;
         let tag = object.tag(&["anthropic", "custom"])?;
         object.only(&["type", "skill_id", "version"])?;
-        let source = if tag == "custom" {
-            SkillSource::Custom
-        } else {
-            SkillSource::Anthropic
-        };
-        let skill_id = object
-            .required("skill_id")?
-            .text_within(1, NAME_CHARS_MAX)?
-            .to_owned();
+        let source = if tag == "custom" { SkillSource::Custom } else { SkillSource::Anthropic };
+        let skill_id = object.required("skill_id")?.text_within(1, NAME_CHARS_MAX)?.to_owned();
         let version = match object.optional("version") {
             Some(version) => version.text_within(1, NAME_CHARS_MAX)?.to_owned(),
             None => "latest".to_owned(),
         };
-        skills.push(Skill {
-            source,
-            skill_id,
-            version,
-        });
+        skills.push(Skill { source, skill_id, version });
     }
     Ok(skills)
 }

@@ -45,16 +45,7 @@ struct ThreadStats {
 impl Thread<'_> {
     /// The answer. `now` is what its clocks show.
     pub fn render(&self, now: Timestamp) -> String {
-        let Self {
-            id,
-            session_id,
-            agent,
-            status,
-            progress,
-            created_at,
-            updated_at,
-            archived_at,
-        } = *self;
+        let Self { id, session_id, agent, status, progress, created_at, updated_at, archived_at } = *self;
         let end = if status == "terminated" { updated_at } else { now };
         let stats = progress.has_started().then(|| ThreadStats {
             active_seconds: seconds(progress.active_ms_at(now)),

@@ -104,29 +104,13 @@ pub enum ToolName {
     WebSearch,
 }
 
-const NAMES: [&str; 8] = [
-    "bash",
-    "read",
-    "write",
-    "edit",
-    "glob",
-    "grep",
-    "web_fetch",
-    "web_search",
-];
+const NAMES: [&str; 8] = ["bash", "read", "write", "edit", "glob", "grep", "web_fetch", "web_search"];
 const POLICIES: [&str; 3] = ["always_allow", "always_ask", "auto"];
 const PLAIN_FIELDS: [&str; 4] = ["name", "type", "enabled", "permission_policy"];
 
 impl ToolName {
     /// The tools that run in the sandbox, in the order in which a model is told of them.
-    pub const SANDBOX: [Self; 6] = [
-        Self::Bash,
-        Self::Read,
-        Self::Write,
-        Self::Edit,
-        Self::Glob,
-        Self::Grep,
-    ];
+    pub const SANDBOX: [Self; 6] = [Self::Bash, Self::Read, Self::Write, Self::Edit, Self::Glob, Self::Grep];
 
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
@@ -207,9 +191,7 @@ pub(crate) fn check_skills(path: &Path<'_>, skills: &[Skill], tools: &[Tool]) ->
     if skills.is_empty() || can_read {
         return Ok(());
     }
-    Err(path
-        .key("skills")
-        .error("Skills require the `read` tool of `agent_toolset_20260401`"))
+    Err(path.key("skills").error("Skills require the `read` tool of `agent_toolset_20260401`"))
 }
 
 fn built_in(tools: &[Tool]) -> Option<&AgentToolset> {
@@ -246,19 +228,13 @@ impl AgentToolset {
                 configs.push(config);
             }
         }
-        Ok(Self {
-            configs,
-            default_config,
-        })
+        Ok(Self { configs, default_config })
     }
 
     /// What holds for one tool.
     pub fn resolve(&self, name: ToolName) -> Defaults {
         match self.configs.iter().find(|config| config.name == name) {
-            Some(config) => Defaults {
-                enabled: config.enabled,
-                permission_policy: config.permission_policy,
-            },
+            Some(config) => Defaults { enabled: config.enabled, permission_policy: config.permission_policy },
             None => self.default_config,
         }
     }
@@ -271,36 +247,21 @@ impl ToolConfig {
         if let Some(kind) = object.optional("type")
             && kind.text()? != name.as_str()
         {
-            return Err(kind.error(format_args!(
-                "Input should be '{}', the same as `name`",
-                name.as_str()
-            )));
+            return Err(kind.error(format_args!("Input should be '{}', the same as `name`", name.as_str())));
         }
         let mut fields = PLAIN_FIELDS.to_vec();
         fields.extend(WebSettings::fields(name));
         object.only(&fields)?;
-        let Defaults {
-            enabled,
-            permission_policy,
-        } = defaults.refine(object)?;
+        let Defaults { enabled, permission_policy } = defaults.refine(object)?;
         let web = WebSettings::parse(object, name)?;
-        Ok(Self {
-            name,
-            kind: name,
-            enabled,
-            permission_policy,
-            web,
-        })
+        Ok(Self { name, kind: name, enabled, permission_policy, web })
     }
 }
 
 impl Defaults {
     /// Reads a `default_config`, with `policy` where it says nothing.
     pub(crate) fn parse(field: Option<&Field<'_>>, policy: Policy) -> Result<Self, Error> {
-        let defaults = Self {
-            enabled: true,
-            permission_policy: policy,
-        };
+        let defaults = Self { enabled: true, permission_policy: policy };
         let Some(field) = field else { return Ok(defaults) };
         let object = field.object()?;
         object.only(&["enabled", "permission_policy"])?;
@@ -309,14 +270,8 @@ impl Defaults {
 
     /// These defaults with what `object` says instead.
     pub(crate) fn refine(self, object: &Object<'_>) -> Result<Self, Error> {
-        let enabled = object
-            .optional("enabled")
-            .map(|enabled| enabled.boolean())
-            .transpose()?;
-        let policy = object
-            .optional("permission_policy")
-            .map(|policy| Policy::parse(&policy))
-            .transpose()?;
+        let enabled = object.optional("enabled").map(|enabled| enabled.boolean()).transpose()?;
+        let policy = object.optional("permission_policy").map(|policy| Policy::parse(&policy)).transpose()?;
         Ok(Self {
             enabled: enabled.unwrap_or(self.enabled),
             permission_policy: policy.unwrap_or(self.permission_policy),

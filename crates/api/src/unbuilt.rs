@@ -35,10 +35,7 @@ pub(crate) fn refuse_tools(path: &Path<'_>, tools: &[Tool]) -> Result<(), Error>
 }
 
 fn refuse_toolset(path: &Path<'_>, toolset: &AgentToolset) -> Result<(), Error> {
-    let AgentToolset {
-        configs,
-        default_config,
-    } = toolset;
+    let AgentToolset { configs, default_config } = toolset;
     refuse_policy(&path.key("default_config"), default_config.permission_policy)?;
     let list = path.key("configs");
     for (index, config) in configs.iter().enumerate() {
@@ -54,10 +51,9 @@ fn refuse_toolset(path: &Path<'_>, toolset: &AgentToolset) -> Result<(), Error> 
 fn refuse_policy(path: &Path<'_>, policy: Policy) -> Result<(), Error> {
     match policy {
         Policy::AlwaysAllow => Ok(()),
-        Policy::AlwaysAsk | Policy::Auto => Err(refuse(
-            &path.key("permission_policy"),
-            &format!("The policy '{}'", policy.as_str()),
-        )),
+        Policy::AlwaysAsk | Policy::Auto => {
+            Err(refuse(&path.key("permission_policy"), &format!("The policy '{}'", policy.as_str())))
+        }
     }
 }
 
@@ -89,10 +85,9 @@ pub(crate) fn refuse_multiagent(object: &Object<'_>) -> Result<(), Error> {
 pub(crate) fn refuse_identity(identity: &ExecutionIdentity) -> Result<(), Error> {
     match identity {
         ExecutionIdentity::ServiceAccount => Ok(()),
-        ExecutionIdentity::AwsRole { .. } => Err(refuse(
-            &Path::ROOT.key("execution_identity"),
-            "An identity of type 'aws_role'",
-        )),
+        ExecutionIdentity::AwsRole { .. } => {
+            Err(refuse(&Path::ROOT.key("execution_identity"), "An identity of type 'aws_role'"))
+        }
     }
 }
 

@@ -87,19 +87,13 @@ impl MonetaryAmount {
     /// The amount to the nearest cent.
     pub fn from_microcents(microcents: i64) -> Self {
         let cents = microcents.max(0).saturating_add(MICROCENTS_PER_CENT / 2) / MICROCENTS_PER_CENT;
-        Self {
-            amount: cents.to_string(),
-            currency: "USD",
-        }
+        Self { amount: cents.to_string(), currency: "USD" }
     }
 }
 
 impl Stats {
     /// The statistics at `now`, without the duration.
     pub(crate) fn new(progress: &Progress, now: Timestamp) -> Self {
-        Self {
-            active_seconds: seconds(progress.active_ms_at(now)),
-            duration_seconds: 0.0,
-        }
+        Self { active_seconds: seconds(progress.active_ms_at(now)), duration_seconds: 0.0 }
     }
 }

@@ -47,12 +47,9 @@ impl WebSettings {
     /// The fields that `tool` takes beside those of every tool.
     pub(crate) fn fields(tool: ToolName) -> &'static [&'static str] {
         match tool {
-            ToolName::WebFetch => &[
-                "allowed_domains",
-                "blocked_domains",
-                "max_content_tokens",
-                "url_sources",
-            ],
+            ToolName::WebFetch => {
+                &["allowed_domains", "blocked_domains", "max_content_tokens", "url_sources"]
+            }
             ToolName::WebSearch => &["allowed_domains", "blocked_domains", "user_location"],
             ToolName::Bash
             | ToolName::Read
@@ -70,29 +67,16 @@ impl WebSettings {
         }
         let may_have_path = tool == ToolName::WebSearch;
         let domains = |name: &'static str| {
-            object
-                .optional(name)
-                .map(|field| parse_domains(&field, name, may_have_path))
-                .transpose()
+            object.optional(name).map(|field| parse_domains(&field, name, may_have_path)).transpose()
         };
         let (allowed_domains, blocked_domains) = (domains("allowed_domains")?, domains("blocked_domains")?);
         if allowed_domains.is_some() && blocked_domains.is_some() {
-            return Err(object
-                .path()
-                .error("Only one of allowed_domains or blocked_domains may be set."));
+            return Err(object.path().error("Only one of allowed_domains or blocked_domains may be set."));
         }
-        let tokens = object
-            .optional("max_content_tokens")
-            .map(|tokens| tokens.integer(1, i64::MAX))
-            .transpose()?;
-        let location = object
-            .optional("user_location")
-            .map(|field| parse_location(&field))
-            .transpose()?;
-        let sources = object
-            .optional("url_sources")
-            .map(|field| parse_sources(&field))
-            .transpose()?;
+        let tokens =
+            object.optional("max_content_tokens").map(|tokens| tokens.integer(1, i64::MAX)).transpose()?;
+        let location = object.optional("user_location").map(|field| parse_location(&field)).transpose()?;
+        let sources = object.optional("url_sources").map(|field| parse_sources(&field)).transpose()?;
         Ok(Self {
             allowed_domains,
             blocked_domains,
@@ -116,10 +100,9 @@ fn parse_domains(field: &Field<'_>, name: &str, may_have_path: bool) -> Result<V
             return Err(item.error(fault));
         }
         if !seen.insert(domain.trim_end_matches('/').to_ascii_lowercase()) {
-            return Err(item.error(format_args!(
-                "The domain '{}' is in {name} more than once",
-                excerpt(domain)
-            )));
+            return Err(
+                item.error(format_args!("The domain '{}' is in {name} more than once", excerpt(domain)))
+            );
         }
         domains.push(domain.to_owned());
     }
@@ -203,11 +186,8 @@ fn parse_source(field: &Field<'_>, key: &str) -> Result<Value, Error> {
         return Ok(json!({ "type": field.choice(&["all", "none"])? }));
     }
     let object = field.object()?;
-    let tags: &[&'static str] = if key == "user_input" {
-        &["all", "none"]
-    } else {
-        &["all", "none", "only", "except"]
-    };
+    let tags: &[&'static str] =
+        if key == "user_input" { &["all", "none"] } else { &["all", "none", "only", "except"] };
     let tag = object.tag(tags)?;
     if tag == "all" || tag == "none" {
         object.only(&["type"])?;
@@ -228,10 +208,7 @@ fn parse_source(field: &Field<'_>, key: &str) -> Result<Value, Error> {
             _ => name.text_within(1, TOOL_NAME_CHARS_MAX)?,
         };
         if !seen.insert(text.to_owned()) {
-            return Err(name.error(format_args!(
-                "The tool '{}' is named more than once",
-                excerpt(text)
-            )));
+            return Err(name.error(format_args!("The tool '{}' is named more than once", excerpt(text))));
         }
         tools.push(json!({ "type": "tool_reference", "name": text }));
     }

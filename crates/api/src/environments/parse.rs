@@ -28,19 +28,13 @@ impl EnvironmentCreate {
         object.only(&FIELDS)?;
         let description = object.optional("description");
         let create = Self {
-            name: object
-                .required("name")?
-                .text_within(1, NAME_CHARS_MAX)?
-                .to_owned(),
+            name: object.required("name")?.text_within(1, NAME_CHARS_MAX)?.to_owned(),
             description: description
                 .map(|text| text.text_within(0, DESCRIPTION_CHARS_MAX).map(str::to_owned))
                 .transpose()?,
             config: match object.optional("config") {
                 Some(config) => ConfigParams::parse(&config)?,
-                None => ConfigParams::Cloud {
-                    networking: None,
-                    packages: PackagesParams::default(),
-                },
+                None => ConfigParams::Cloud { networking: None, packages: PackagesParams::default() },
             },
             metadata: object
                 .optional("metadata")
@@ -69,10 +63,7 @@ impl EnvironmentUpdate {
             description: object
                 .patch("description")
                 .try_map(|text| text.text_within(0, DESCRIPTION_CHARS_MAX).map(str::to_owned))?,
-            config: object
-                .optional("config")
-                .map(|config| ConfigParams::parse(&config))
-                .transpose()?,
+            config: object.optional("config").map(|config| ConfigParams::parse(&config)).transpose()?,
             metadata: object
                 .optional("metadata")
                 .map(|field| field.metadata_patch(true))
@@ -95,13 +86,8 @@ impl ConfigParams {
         let networking = object.optional("networking");
         let packages = object.optional("packages");
         Ok(Self::Cloud {
-            networking: networking
-                .map(|field| NetworkingParams::parse(&field))
-                .transpose()?,
-            packages: packages
-                .map(|field| parse_packages(&field))
-                .transpose()?
-                .unwrap_or_default(),
+            networking: networking.map(|field| NetworkingParams::parse(&field)).transpose()?,
+            packages: packages.map(|field| parse_packages(&field)).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -113,20 +99,12 @@ impl NetworkingParams {
             object.only(&["type"])?;
             return Ok(Self::Unrestricted);
         }
-        object.only(&[
-            "type",
-            "allow_mcp_servers",
-            "allow_package_managers",
-            "allowed_hosts",
-        ])?;
+        object.only(&["type", "allow_mcp_servers", "allow_package_managers", "allowed_hosts"])?;
         let flag = |name| object.optional(name).map(|flag| flag.boolean()).transpose();
         Ok(Self::Limited {
             allow_mcp_servers: flag("allow_mcp_servers")?,
             allow_package_managers: flag("allow_package_managers")?,
-            allowed_hosts: object
-                .optional("allowed_hosts")
-                .map(|field| parse_hosts(&field))
-                .transpose()?,
+            allowed_hosts: object.optional("allowed_hosts").map(|field| parse_hosts(&field)).transpose()?,
         })
     }
 }

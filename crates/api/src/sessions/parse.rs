@@ -31,20 +31,8 @@ impl SessionCreate {
         let mut fields = body::object(bytes)?;
         let initial_events = fields.shift_remove("initial_events").unwrap_or_default();
         let object = Object::root(&fields);
-        let agent = if object.optional("agent_id").is_some() {
-            "agent_id"
-        } else {
-            "agent"
-        };
-        object.only(&[
-            agent,
-            "environment_id",
-            "title",
-            "metadata",
-            "resources",
-            "vault_ids",
-            "budget",
-        ])?;
+        let agent = if object.optional("agent_id").is_some() { "agent_id" } else { "agent" };
+        object.only(&[agent, "environment_id", "title", "metadata", "resources", "vault_ids", "budget"])?;
         let create = Self {
             agent: AgentRef::parse(&object.required(agent)?)?,
             environment_id: parse_environment_id(&object.required("environment_id")?)?,
@@ -57,24 +45,16 @@ impl SessionCreate {
             initial_events: events::parse_initial(initial_events)?,
         };
         let resources = object.optional("resources");
-        let resources = resources
-            .map(|field| resources::parse(&field))
-            .transpose()?
-            .unwrap_or(0);
+        let resources = resources.map(|field| resources::parse(&field)).transpose()?.unwrap_or(0);
         let vaults = object.optional("vault_ids");
-        let vaults = vaults
-            .map(|field| field.texts(0, VAULTS_MAX, TITLE_CHARS_MAX))
-            .transpose()?;
+        let vaults = vaults.map(|field| field.texts(0, VAULTS_MAX, TITLE_CHARS_MAX)).transpose()?;
         let budget = object.optional("budget");
         budget.map(|field| check_budget(&field)).transpose()?;
         if let Some(overrides) = &create.agent.overrides {
             overrides.refuse_unbuilt(&Path::ROOT.key(agent))?;
         }
         if resources > 0 {
-            return Err(unbuilt::refuse(
-                &Path::ROOT.key("resources"),
-                "Mounting resources",
-            ));
+            return Err(unbuilt::refuse(&Path::ROOT.key("resources"), "Mounting resources"));
         }
         if vaults.is_some_and(|vaults| !vaults.is_empty()) {
             return Err(unbuilt::refuse(&Path::ROOT.key("vault_ids"), "Attaching vaults"));
@@ -89,11 +69,7 @@ impl SessionCreate {
 impl AgentRef {
     fn parse(field: &Field<'_>) -> Result<Self, Error> {
         if field.value.is_string() {
-            return Ok(Self {
-                id: parse_agent_id(field)?,
-                version: None,
-                overrides: None,
-            });
+            return Ok(Self { id: parse_agent_id(field)?, version: None, overrides: None });
         }
         if !field.value.is_object() {
             return Err(field.error("Input should be an agent's id or an object that names an agent"));
@@ -101,26 +77,13 @@ impl AgentRef {
         let object = field.object()?;
         let tag = object.tag(&["agent", "agent_with_overrides"])?;
         let plain = ["type", "id", "version"];
-        let overridden = [
-            "type",
-            "id",
-            "version",
-            "model",
-            "system",
-            "tools",
-            "mcp_servers",
-            "skills",
-        ];
+        let overridden = ["type", "id", "version", "model", "system", "tools", "mcp_servers", "skills"];
         object.only(if tag == "agent" { &plain } else { &overridden })?;
         let version = object.optional("version");
         Ok(Self {
             id: parse_agent_id(&object.required("id")?)?,
             version: version.map(|version| version.integer(1, i64::MAX)).transpose()?,
-            overrides: if tag == "agent" {
-                None
-            } else {
-                Some(Overrides::parse(&object)?)
-            },
+            overrides: if tag == "agent" { None } else { Some(Overrides::parse(&object)?) },
         })
     }
 }
@@ -140,21 +103,13 @@ impl Overrides {
             model,
             system: agents::clearable(object.patch("system"), SYSTEM_CHARS_MAX)?,
             tools: object.patch("tools").try_map(|field| tools::parse(&field))?,
-            mcp_servers: object
-                .patch("mcp_servers")
-                .try_map(|field| mcp::parse_servers(&field))?,
+            mcp_servers: object.patch("mcp_servers").try_map(|field| mcp::parse_servers(&field))?,
             skills: object.patch("skills").try_map(|field| skills::parse(&field))?,
         })
     }
 
     fn refuse_unbuilt(&self, path: &Path<'_>) -> Result<(), Error> {
-        let Self {
-            model: _,
-            system: _,
-            tools,
-            mcp_servers,
-            skills,
-        } = self;
+        let Self { model: _, system: _, tools, mcp_servers, skills } = self;
         if let Patch::Value(tools) = tools {
             unbuilt::refuse_tools(path, tools)?;
         }
@@ -177,14 +132,8 @@ impl SessionUpdate {
         let metadata = object.optional("metadata");
         let update = Self {
             title: agents::clearable(object.patch("title"), TITLE_CHARS_MAX)?,
-            metadata: metadata
-                .map(|field| field.metadata_patch(false))
-                .transpose()?
-                .unwrap_or_default(),
-            agent: object
-                .optional("agent")
-                .map(|field| SessionAgentUpdate::parse(&field))
-                .transpose()?,
+            metadata: metadata.map(|field| field.metadata_patch(false)).transpose()?.unwrap_or_default(),
+            agent: object.optional("agent").map(|field| SessionAgentUpdate::parse(&field)).transpose()?,
         };
         let budget = object.optional("budget");
         budget.map(|field| check_budget(&field)).transpose()?;
@@ -215,9 +164,7 @@ impl SessionAgentUpdate {
         object.only(&["tools", "mcp_servers"])?;
         Ok(Self {
             tools: object.patch("tools").try_map(|field| tools::parse(&field))?,
-            mcp_servers: object
-                .patch("mcp_servers")
-                .try_map(|field| mcp::parse_servers(&field))?,
+            mcp_servers: object.patch("mcp_servers").try_map(|field| mcp::parse_servers(&field))?,
         })
     }
 }
