@@ -214,7 +214,7 @@ def wait_until_idle(client: Anthropic, session_id: str) -> Any:
 
 
 def refused(call: Callable[[], Any], class_: type[anthropic.APIStatusError]) -> anthropic.APIStatusError:
-    """The error that a call raises, checked for what every error carries. Codes have classes below that of the status."""
+    """The error that a call raises, of a class or one below it, checked for what every error carries."""
     with pytest.raises(class_) as info:
         call()
     error = info.value

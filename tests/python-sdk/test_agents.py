@@ -84,7 +84,8 @@ def test_versions_are_listed_newest_first_over_pages(client: Anthropic, agent: A
 
 def test_agents_are_listed_over_pages(client: Anthropic) -> None:
     made = [client.beta.agents.create(name=unique("page"), model=MODEL) for _ in range(5)]
-    listed = list(client.beta.agents.list(limit=2, created_at_gte=made[0].created_at, created_at_lte=made[-1].created_at))
+    window = {"created_at_gte": made[0].created_at, "created_at_lte": made[-1].created_at}
+    listed = list(client.beta.agents.list(limit=2, **window))
     assert [found.id for found in listed] == [agent.id for agent in reversed(made)]
     assert known(listed[-1]) == made[0]
 

@@ -17,7 +17,11 @@ def test_an_environment_is_created_with_everything(client: Anthropic) -> None:
         client.beta.environments.create(
             name=unique("full"),
             description="for tests",
-            config={"type": "cloud", "networking": {"type": "unrestricted"}, "packages": {"type": "packages", "pip": []}},
+            config={
+                "type": "cloud",
+                "networking": {"type": "unrestricted"},
+                "packages": {"type": "packages", "pip": []},
+            },
             metadata={"a": "b"},
             scope="organization",
         )

@@ -15,15 +15,15 @@ def test_a_wrong_field_is_named(client: Anthropic) -> None:
     cases: list[tuple[Callable[[], Any], str]] = [
         (lambda: client.beta.agents.create(name="", model=MODEL), "name: "),
         (lambda: client.beta.agents.create(name="x" * 257, model=MODEL), "name: "),
-        (lambda: client.beta.agents.create(name="a", model={"id": MODEL, "effort": "huge"}), "model.effort: "),  # type: ignore[typeddict-item]
-        (lambda: client.beta.agents.create(name="a", model=MODEL, tools=[{"type": "python"}]), "tools.0: "),  # type: ignore[list-item]
+        (lambda: client.beta.agents.create(name="a", model={"id": MODEL, "effort": "huge"}), "model.effort: "),
+        (lambda: client.beta.agents.create(name="a", model=MODEL, tools=[{"type": "python"}]), "tools.0: "),
         (lambda: client.beta.agents.create(name="a", model=MODEL, metadata={"k": "v" * 513}), "metadata.k: "),
         (lambda: client.beta.agents.create(name="a", model=MODEL, extra_body={"temperature": 1}), "temperature: "),
         (lambda: client.beta.agents.list(limit=101), "limit: "),
         (lambda: client.beta.agents.list(page="nonsense"), "page: "),
-        (lambda: client.beta.environments.create(name="e", config={"type": "vm"}), "config: "),  # type: ignore[typeddict-item]
+        (lambda: client.beta.environments.create(name="e", config={"type": "vm"}), "config: "),
         (lambda: client.beta.sessions.create(agent="x", environment_id="env_1"), "agent: "),
-        (lambda: client.beta.sessions.list(statuses=["asleep"]), "statuses.0: "),  # type: ignore[list-item]
+        (lambda: client.beta.sessions.list(statuses=["asleep"]), "statuses.0: "),
     ]
     for call, field in cases:
         error = refused(call, anthropic.BadRequestError)
@@ -146,6 +146,6 @@ def test_an_archived_part_makes_no_session(client: Anthropic, agent: Any, enviro
 
 
 def test_answers_name_the_workspace(client: Anthropic) -> None:
-    raw = client.beta.agents.with_raw_response.create(name="a", model=MODEL, tools=TOOLS)  # type: ignore[arg-type]
+    raw = client.beta.agents.with_raw_response.create(name="a", model=MODEL, tools=TOOLS)
     assert raw.headers["anthropic-workspace-id"].startswith("wrkspc_")
     assert raw.headers["request-id"].startswith("req_")

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import anthropic
-from anthropic import Anthropic
+from anthropic import Anthropic, AsyncAnthropic
 from anthropic.lib.sessions import accumulate_managed_agents_event
 
-from conftest import known, last_of, message, refused, run_turn, text_of, types_of, until_end, wait_until_idle
+from conftest import (
+    KEY,
+    Server,
+    is_end,
+    known,
+    last_of,
+    message,
+    refused,
+    run_turn,
+    text_of,
+    types_of,
+    until_end,
+    wait_until_idle,
+)
 
 
 def test_sent_events_are_answered_with_their_ids(client: Anthropic, session: Any) -> None:
@@ -70,6 +84,26 @@ def test_a_turn_runs_a_command_and_answers(client: Anthropic, session: Any) -> N
     assert found.stats.active_seconds is not None and found.stats.active_seconds > 0
 
 
+def test_a_turn_runs_with_the_asynchronous_client(server: Server, session: Any) -> None:
+    async def turn() -> list[Any]:
+        async with AsyncAnthropic(
+            base_url=server.base_url, api_key=KEY, max_retries=0, _strict_response_validation=True
+        ) as client:
+            async with await client.beta.sessions.events.stream(session.id) as stream:
+                await client.beta.sessions.events.send(session.id, events=[message("Please count the words.")])
+                events: list[Any] = []
+                async for event in stream:
+                    events.append(known(event))
+                    if is_end(event):
+                        break
+            listed = [event.id async for event in client.beta.sessions.events.list(session.id, limit=5)]
+            assert listed == list(dict.fromkeys(listed))
+            assert set(listed) == {event.id for event in events}
+            return events
+
+    assert text_of(last_of(asyncio.run(turn()), "agent.message")).strip() == "There are this many: 3"
+
+
 def test_tools_run_side_by_side_and_one_may_fail(client: Anthropic, session: Any) -> None:
     events = run_turn(client, session.id, "write and read")
     uses = [event for event in events if event.type == "agent.tool_use"]
@@ -99,13 +133,13 @@ def test_history_is_paged_both_ways_and_filtered(client: Anthropic, session: Any
     assert [event.id for event in client.beta.sessions.events.list(session.id, limit=3)] == whole
     backwards = client.beta.sessions.events.list(session.id, limit=4, order="desc")
     assert [event.id for event in backwards] == list(reversed(whole))
-    wanted = ["user.message", "agent.message"]
-    spoken = list(client.beta.sessions.events.list(session.id, types=wanted, limit=1))  # type: ignore[arg-type]
+    wanted: Any = ["user.message", "agent.message"]
+    spoken = list(client.beta.sessions.events.list(session.id, types=wanted, limit=1))
     assert [text_of(event) for event in spoken] == ["one", "You said: one", "two", "You said: two"]
     after = spoken[1].processed_at
-    later = client.beta.sessions.events.list(session.id, types=wanted, created_at_gt=after)  # type: ignore[arg-type]
+    later = client.beta.sessions.events.list(session.id, types=wanted, created_at_gt=after)
     assert [text_of(event) for event in later] == ["two", "You said: two"]
-    earlier = client.beta.sessions.events.list(session.id, types=wanted, created_at_lte=after)  # type: ignore[arg-type]
+    earlier = client.beta.sessions.events.list(session.id, types=wanted, created_at_lte=after)
     assert [text_of(event) for event in earlier] == ["one", "You said: one"]
 
 
