@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use api::ids::EventId;
 use api::ids::SessionId;
@@ -27,6 +28,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::Call;
 use crate::Error;
@@ -39,6 +41,8 @@ use crate::task::Task;
 const WAITING_MAX: usize = 1024;
 /// Results that are kept for somebody to ask. The hand keeps them too, so a dropped one is asked for again.
 const KEPT_MAX: usize = 64;
+/// How long a hand may take for a sign of life. It never does anything that takes long itself.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 64 * 1024;
 
 /// The stream to a hand.
@@ -56,6 +60,8 @@ struct State {
     waiting: HashMap<EventId, Vec<Waiter>>,
     waiting_count: usize,
     kept: VecDeque<(EventId, Outcome)>,
+    /// Who waits for a sign of life.
+    pings: Vec<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -88,6 +94,11 @@ impl Connection {
         Ok(Self { session, writer: tokio::sync::Mutex::new(writer), state, _reader: task })
     }
 
+    /// The session whose sandbox it is.
+    pub(crate) fn session(&self) -> &SessionId {
+        &self.session
+    }
+
     /// Whether the sandbox has died.
     pub(crate) fn is_lost(&self) -> bool {
         lock(&self.state).is_lost
@@ -95,6 +106,19 @@ impl Connection {
 
     fn lost(&self) -> Error {
         Error::Lost { session: self.session.clone() }
+    }
+
+    /// Whether the hand on the other side lives. A stream to one that is just dying can still be had.
+    pub(crate) async fn answers(&self) -> bool {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = lock(&self.state);
+            if state.is_lost {
+                return false;
+            }
+            state.pings.push(sender);
+        }
+        self.send(&Request::Ping).await.is_ok() && matches!(timeout(ANSWER_MAX, receiver).await, Ok(Ok(())))
     }
 
     /// Registers for what becomes of a call.
@@ -238,6 +262,7 @@ impl State {
         self.is_lost = true;
         self.waiting.clear();
         self.waiting_count = 0;
+        self.pings.clear();
     }
 
     fn hear(&mut self, response: Response) {
@@ -256,7 +281,12 @@ impl State {
                 // The result follows, now or later.
                 (Some(_), CallState::Running | CallState::Finished) | (None, _) => {}
             },
-            Response::Pong => {}
+            Response::Pong => {
+                for ping in self.pings.drain(..) {
+                    // Whoever asked may have gone.
+                    drop(ping.send(()));
+                }
+            }
         }
     }
 }

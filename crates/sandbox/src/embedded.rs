@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use api::ids::SessionId;
 use async_trait::async_trait;
@@ -29,6 +29,9 @@ use crate::wire::PROTOCOL;
 
 /// How often a request is asked anew because the spawner went away before it answered.
 const ATTEMPTS_MAX: usize = 3;
+/// How often a stream is asked for anew because the hand on its other side was dying, and how long to wait before.
+const DYING_MAX: usize = 100;
+const DYING_PAUSE: Duration = Duration::from_millis(5);
 
 /// How the embedded back end is set up.
 #[derive(Clone, Debug)]
@@ -176,8 +179,22 @@ impl Embedded {
         if let Some(connection) = self.connected(session) {
             return Ok(Some(connection));
         }
+        for _ in 0..DYING_MAX {
+            let Some(connection) = self.connect_once(session, ask.clone()).await? else { return Ok(None) };
+            if connection.answers().await {
+                return Ok(Some(self.keep(connection)));
+            }
+            // The spawner has yet to notice that this one has died.
+            tokio::time::sleep(DYING_PAUSE).await;
+        }
+        Err(Error::Lost { session: session.clone() })
+    }
+
+    async fn connect_once(&self, session: &SessionId, ask: Ask) -> Result<Option<Connection>, Error> {
         match self.ask(ask).await? {
-            (Answer::Connected, Some(stream)) => self.keep(session, stream).map(Some),
+            (Answer::Connected, Some(stream)) => Connection::open(session.clone(), stream)
+                .map(Some)
+                .map_err(|source| Error::Spawner { attempt: "take a stream of", source }),
             (Answer::Absent, _) => Ok(None),
             (Answer::Unavailable { reason, remedy }, _) => Err(Error::Unavailable { reason, remedy }),
             (Answer::Full, _) => Err(Error::Full { limit: self.config.alive_max }),
@@ -192,17 +209,15 @@ impl Embedded {
         connections.get(session).map(Arc::clone)
     }
 
-    fn keep(&self, session: &SessionId, stream: OwnedFd) -> Result<Arc<Connection>, Error> {
-        let connection = Connection::open(session.clone(), stream)
-            .map_err(|source| Error::Spawner { attempt: "take a stream of", source })?;
+    fn keep(&self, connection: Connection) -> Arc<Connection> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         // Somebody else may have asked at the same time; one connection is enough.
-        if let Some(other) = connections.get(session).filter(|other| !other.is_lost()) {
-            return Ok(Arc::clone(other));
+        if let Some(other) = connections.get(connection.session()).filter(|other| !other.is_lost()) {
+            return Arc::clone(other);
         }
         let connection = Arc::new(connection);
-        connections.insert(session.clone(), Arc::clone(&connection));
-        Ok(connection)
+        connections.insert(connection.session().clone(), Arc::clone(&connection));
+        connection
     }
 }
 
