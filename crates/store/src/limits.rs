@@ -39,6 +39,13 @@ pub(crate) const RECONNECT_MS: u64 = 250;
 pub(crate) const POLL_MS: u64 = 1000;
 /// Bytes of one notification. PostgreSQL refuses 8000 and more.
 pub(crate) const NOTIFICATION_BYTES_MAX: usize = 7900;
+/// Statements sent at once within a transaction: `join_all` polls up to 30 futures one after the other, so that they
+/// are sent in order.
+pub(crate) const STATEMENTS_PIPELINED_MAX: usize = 25;
+/// Followed sessions looked up in one statement: their keys are some tens of kilobytes of text.
+pub(crate) const SESSIONS_PER_LOOK_MAX: usize = 5000;
+/// Notifications that wait to be read. What does not fit is found by the next look at the table.
+pub(crate) const NOTIFICATIONS_QUEUED_MAX: usize = 1024;
 /// Entries read at once to catch up with another node's appends. Further behind, followers re-read by themselves.
 pub(crate) const CATCH_UP_ENTRIES_MAX: usize = 256;
 /// Leases renewed in one transaction, so that appends to the same rows never wait long.

@@ -92,6 +92,7 @@ impl Backend for Postgres {
                 Err(Failure::Duplicate) => return Ok(Outcome::Duplicate),
                 Err(Failure::Dangling) => return Ok(Outcome::Dangling),
                 Err(failure) if failure.is_worth_another_attempt() && attempt < limits::ATTEMPTS_MAX => {
+                    failure.pause(attempt).await;
                     attempt += 1;
                 }
                 Err(failure) => return Err(failure.into_error(op)),

@@ -41,10 +41,6 @@ const SETTINGS: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off';
     SET idle_in_transaction_session_timeout = '10s'";
 
-/// Statements sent at once within a transaction. Small enough that they are sent in order (`join_all` polls up to 30
-/// futures one after the other).
-const PIPELINE_MAX: usize = 25;
-
 /// Makes connections.
 #[derive(Clone)]
 pub(crate) struct Connector {
@@ -146,6 +142,7 @@ pub(crate) async fn query(pool: &Pool, op: &'static str, stmt: &Stmt) -> Result<
         match try_query(pool, stmt).await {
             Ok(rows) => return Ok(rows),
             Err(failure) if failure.is_worth_another_attempt() && attempt < limits::ATTEMPTS_MAX => {
+                failure.pause(attempt).await;
                 attempt += 1;
             }
             Err(failure) => return Err(failure.into_error(op)),
@@ -176,7 +173,9 @@ pub(crate) async fn commit(pool: &Pool, batch: &Batch) -> Result<Outcome, Failur
     // Dropping the transaction before its commit rolls it back.
     let transaction = client.transaction().await.map_err(Failure::before_commit)?;
     let mut results = Vec::with_capacity(batch.len());
-    for stmts in batch.split_inclusive(|stmt| stmt.rows.is_some()).flat_map(|part| part.chunks(PIPELINE_MAX))
+    for stmts in batch
+        .split_inclusive(|stmt| stmt.rows.is_some())
+        .flat_map(|part| part.chunks(limits::STATEMENTS_PIPELINED_MAX))
     {
         let mut prepared = Vec::with_capacity(stmts.len());
         for stmt in stmts {

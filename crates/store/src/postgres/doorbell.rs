@@ -27,10 +27,6 @@ use crate::log;
 pub(crate) const CHANNEL: &str = "journeyman_entries";
 /// Payload that stands for more sessions than fit.
 pub(crate) const EVERYTHING: &str = "*";
-/// Sessions looked up in one statement.
-const SESSIONS_PER_LOOK_MAX: usize = 5000;
-/// Notifications that wait to be read. What does not fit is found by the next look at the table.
-const NOTIFICATIONS_QUEUED_MAX: usize = 1024;
 
 #[derive(Clone)]
 pub(crate) struct Doorbell {
@@ -57,7 +53,7 @@ impl Doorbell {
 
     async fn listen_once(&self) -> Result<(), Failure> {
         let (client, mut connection) = self.connector.connect_raw().await?;
-        let (sender, mut notifications) = mpsc::channel(NOTIFICATIONS_QUEUED_MAX);
+        let (sender, mut notifications) = mpsc::channel(limits::NOTIFICATIONS_QUEUED_MAX);
         self.connector.spawn(async move {
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
                 if let AsyncMessage::Notification(notification) = message {
@@ -98,7 +94,7 @@ impl Doorbell {
 
     async fn look(&self) {
         let followed = self.hub.followed();
-        for sessions in followed.chunks(SESSIONS_PER_LOOK_MAX) {
+        for sessions in followed.chunks(limits::SESSIONS_PER_LOOK_MAX) {
             // Followers only wait longer; whoever reads or writes hears of the failure itself.
             if let Err(error) = self.look_at(sessions).await {
                 tracing::debug!("look at followed sessions: {error}");

@@ -1,10 +1,13 @@
 //! What a failure of PostgreSQL means for whoever wanted to write.
 
+use std::time::Duration;
+
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
 
 use crate::error::Error;
 use crate::error::Source;
+use crate::limits;
 
 /// A failed attempt.
 #[derive(Debug)]
@@ -61,6 +64,13 @@ impl Failure {
         match self {
             Self::Conflict(_) | Self::Lost(_) => true,
             Self::Duplicate | Self::Dangling | Self::Unknown(_) | Self::Refused(_) => false,
+        }
+    }
+
+    /// Waits before the next attempt, when the server was not there for the second time.
+    pub(crate) async fn pause(&self, attempt: usize) {
+        if matches!(self, Self::Lost(_)) && attempt > 1 {
+            tokio::time::sleep(Duration::from_millis(limits::RECONNECT_MS)).await;
         }
     }
 

@@ -15,6 +15,7 @@ use tokio_postgres::Client;
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
+use super::connection;
 use super::doorbell;
 use super::failure::Failure;
 use crate::Append;
@@ -24,8 +25,7 @@ use crate::error::Error;
 use crate::fence::Head;
 use crate::log;
 
-const LOCK: &str =
-    "SELECT key, id, head, epoch, holder, lease_until, status, archived_at IS NOT NULL, runnable,
+const LOCK: &str = "SELECT key, id, head, epoch, holder, lease_until, status, archived_at, runnable,
     lease_now() FROM session WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE";
 const INSERT: &str = "INSERT INTO entry (session, seq, position, id, thread, kind, public, private, created_at,
     processed_at, processes) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[],
@@ -120,14 +120,13 @@ impl Link {
         let args: [&(dyn ToSql + Sync); 1] = [&keys];
         let (begun, rows) =
             join(self.client.batch_execute("BEGIN"), self.client.query(&self.lock, &args)).await;
-        let locked = begun.and(rows).and_then(|rows| rows.iter().map(Work::read).collect());
-        match locked {
-            Ok(work) => Ok(work),
-            Err(error) => {
-                self.client.batch_execute("ROLLBACK").await.ok();
-                Err(Failure::before_commit(error))
-            }
+        let rows = begun.and(rows).map_err(Failure::before_commit);
+        let locked = rows.and_then(|rows| rows.iter().map(Work::read).collect());
+        if locked.is_err() {
+            // A connection that is broken needs none; the next attempt notices.
+            self.client.batch_execute("ROLLBACK").await.ok();
         }
+        locked
     }
 
     async fn write(
@@ -171,23 +170,24 @@ impl Link {
 }
 
 impl Work {
-    fn read(row: &tokio_postgres::Row) -> Result<(i64, Self), tokio_postgres::Error> {
-        let id: &str = row.try_get(1)?;
-        let head = Head {
-            id: Id::parse(id).expect("the store wrote the id of a session"),
-            head: row.try_get(2)?,
-            epoch: row.try_get(3)?,
-            holder: row.try_get(4)?,
-            lease_until: row.try_get(5)?,
-            status: row.try_get(6)?,
-            is_archived: row.try_get(7)?,
-            runnable: row.try_get::<_, i64>(8)? != 0,
+    fn read(row: &tokio_postgres::Row) -> Result<(i64, Self), Failure> {
+        let mut row = connection::read(row)?;
+        let mut read = || {
+            let key = row.int("key of a session")?;
+            let head = Head {
+                id: row.id("session id")?,
+                head: row.int("head of a session")?,
+                epoch: row.int("epoch of a session")?,
+                holder: row.optional_text("holder of a session")?,
+                lease_until: row.int("lease of a session")?,
+                status: row.text("status of a session")?,
+                is_archived: row.optional_int("archiving of a session")?.is_some(),
+                runnable: row.int("runnable of a session")? != 0,
+            };
+            let now = row.int("clock of leases")?;
+            Ok((key, Self { head, patch: Patch::default(), now, is_touched: false, is_longer: false }))
         };
-        let now = row.try_get(9)?;
-        Ok((
-            row.try_get(0)?,
-            Self { head, patch: Patch::default(), now, is_touched: false, is_longer: false },
-        ))
+        read().map_err(|error: Error| Failure::Refused(error.into()))
     }
 
     fn admit(&mut self, append: &Append) -> Result<Appended, Error> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use api::time::Clock;
 use deadpool_postgres::Pool;
@@ -95,17 +94,14 @@ impl Writer {
                 Err(failure) => Err(failure),
             };
             let Err(failure) = result else { return result };
-            let is_lost = matches!(failure, Failure::Lost(_) | Failure::Unknown(_));
-            if is_lost {
+            if matches!(failure, Failure::Lost(_) | Failure::Unknown(_)) {
                 self.link = None;
             }
             if !failure.is_worth_another_attempt() || attempt >= limits::ATTEMPTS_MAX {
                 return Err(failure);
             }
             tracing::warn!("{OP}, attempt {attempt}: {}", failure.words());
-            if is_lost && attempt > 1 {
-                tokio::time::sleep(Duration::from_millis(limits::RECONNECT_MS)).await;
-            }
+            failure.pause(attempt).await;
             attempt += 1;
         }
     }
