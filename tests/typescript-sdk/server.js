@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import Anthropic from '@anthropic-ai/sdk';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const binary = process.env.JOURNEYMAN_BINARY ?? join(here, '../../target/debug/journeyman');
+const binary = process.env.JOURNEYMAN_BIN ?? join(here, '../../target/debug/journeyman');
 const key = 'sk-jm-typescript-sdk';
 
 /** A running server and a client for it. */

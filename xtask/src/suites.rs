@@ -136,7 +136,7 @@ fn against<'a>(command: &'a mut Command, server: &Path) -> &'a mut Command {
     command
         .current_dir(process::root())
         .stdin(std::process::Stdio::null())
-        .env("JOURNEYMAN_BINARY", server)
+        .env("JOURNEYMAN_BIN", server)
         .env_remove("ANTHROPIC_BASE_URL")
         .env_remove("ANTHROPIC_API_KEY")
         .env_remove("ANTHROPIC_AUTH_TOKEN")

@@ -107,7 +107,11 @@ impl Life<'_> {
         self.connect();
         let content = json!([{"type": "text", "text": message}]);
         let body = json!({"events": [{"type": "user.message", "content": content}]}).to_string();
-        let Ok(response) = self.client.post(&self.path("/events"), &body) else { return Ok(false) };
+        let Ok(response) = self.client.post(&self.path("/events"), &body) else {
+            let path = self.path("");
+            self.persist("wait for the server", |client| client.get(&path)?.json())?;
+            return Ok(false);
+        };
         let sent = response.json()?;
         self.shared.progress.fetch_add(1, Ordering::SeqCst);
         for event in sent["data"].as_array().context("sent events are answered as a list")? {
@@ -166,13 +170,16 @@ impl Life<'_> {
     fn is_settled(&mut self) -> Result<bool> {
         let path = self.path("/events?order=desc&limit=1");
         let newest = self.persist("read the newest event", |client| client.get(&path)?.json())?;
-        Ok(newest["data"][0]["type"] == "session.status_idle")
+        // No event at all: every message so far was sent in vain.
+        Ok(newest["data"].as_array().is_some_and(Vec::is_empty) || newest["data"][0]["type"] == "session.status_idle")
     }
 
     /// What the commands left behind, as a last turn reads it.
     fn effects(&mut self) -> Result<Vec<String>> {
         for _ in 0..READINGS_MAX {
-            if !self.send("RUN: cat /workspace/effects; echo end")? {
+            // A message whose answer never came may still be worked on.
+            self.settle()?;
+            if !self.send("RUN: cat /workspace/effects 2>/dev/null; echo end")? {
                 continue;
             }
             self.settle()?;
