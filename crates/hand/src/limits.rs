@@ -28,9 +28,9 @@ pub(crate) const WORKER_MEMORY_BYTES: u64 = 2 << 30;
 /// Shells kept running while no call uses them; the one idle longest gives way, and is put back from its saved state.
 pub(crate) const SHELLS_MAX: usize = 32;
 /// Time for a command that names none: as the reference runner.
-pub(crate) const COMMAND_TIME: Duration = Duration::from_secs(120);
+pub(crate) const COMMAND_TIME: Duration = Duration::from_mins(2);
 /// Longest time a command may ask for; more is cut to this.
-pub(crate) const COMMAND_TIME_MAX: Duration = Duration::from_secs(600);
+pub(crate) const COMMAND_TIME_MAX: Duration = Duration::from_mins(10);
 /// Bytes that a shell may report after a call (its exported variables) before it counts as broken.
 pub(crate) const REPORT_BYTES_MAX: usize = 4 << 20;
 

@@ -3,10 +3,12 @@
 //! Started from a sealed copy in memory with an empty environment, the standard descriptors on `/dev/null`, and the
 //! socket to the spawner. It never returns to the outside: when the spawner goes away, it and everything inside end.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use hand::confine;
+use hand::confine::Probe;
 
 /// Exit status when the process was not started by a spawner.
 const NOT_STARTED_BY_A_SPAWNER: u8 = 2;
@@ -14,6 +16,9 @@ const NOT_STARTED_BY_A_SPAWNER: u8 = 2;
 const WALLS_FAILED: u8 = 3;
 
 fn main() -> ExitCode {
+    if let Some(status) = probe() {
+        return status;
+    }
     let Some(control) = confine::control() else { return ExitCode::from(NOT_STARTED_BY_A_SPAWNER) };
     if let Some(place) = hand::serve::Place::unconfined(std::env::args_os().skip(1)) {
         hand::serve::run_at(control, place);
@@ -24,4 +29,18 @@ fn main() -> ExitCode {
         return ExitCode::from(WALLS_FAILED);
     }
     hand::serve::run(control)
+}
+
+/// `--probe NAME` tries one wall by itself and says what came of it.
+fn probe() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    arguments.next().filter(|argument| argument == "--probe")?;
+    let wanted = arguments.next()?;
+    let probe = Probe::ALL.into_iter().find(|probe| wanted == probe.name())?;
+    let (said, status) = match probe.run() {
+        Ok(said) => (said, ExitCode::SUCCESS),
+        Err(error) => (error.to_string(), ExitCode::FAILURE),
+    };
+    std::io::stdout().write_all(said.as_bytes()).ok()?;
+    Some(status)
 }

@@ -73,7 +73,11 @@ pub(crate) fn descendants() -> Vec<Pid> {
     let processes = all();
     let own = sys::own_pid();
     let descends = |pid: Pid| ancestors(&processes, pid).any(|ancestor| ancestor == own);
-    processes.iter().filter(|(pid, process)| !process.is_zombie && descends(**pid)).map(|(pid, _)| *pid).collect()
+    processes
+        .iter()
+        .filter(|(pid, process)| !process.is_zombie && descends(**pid))
+        .map(|(pid, _)| *pid)
+        .collect()
 }
 
 fn belongs(processes: &HashMap<Pid, Process>, pid: Pid, owner: &Owner<'_>, since: Moment) -> bool {
@@ -144,7 +148,10 @@ mod tests {
     fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
         let stat = "7 (a) b) c) S 5 6 4 0 -1 0 0 0 0 0 1 2 3 4 20 0 1 0 777 0";
         let process = parse(stat).unwrap();
-        assert_eq!((process.parent, process.session, process.began_ticks, process.is_zombie), (5, 4, 777, false));
+        assert_eq!(
+            (process.parent, process.session, process.began_ticks, process.is_zombie),
+            (5, 4, 777, false)
+        );
     }
 
     #[test]

@@ -102,6 +102,7 @@ pub enum CallState {
 }
 
 /// Why bytes are not a message.
+#[expect(clippy::error_impl_error, reason = "read as `protocol::Error`")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The length in the header is over the bound.

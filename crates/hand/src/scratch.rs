@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use crate::sys;
 
-/// A full disk must not stop the command that would clean it up; this is memory.
-const FALLBACK: &str = "/dev/shm/.journeyman";
+/// Memory: a busy disk does not delay a command, and a full one does not stop the command that would clean it up.
+const MEMORY: &str = "/dev/shm/.journeyman";
 
 /// A new file at `path`, in place of what was there, with its folder.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
@@ -21,15 +21,34 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-/// A new named pipe called `name` in `folder`, or else in memory: its path, and the end to read.
+/// A new named pipe called `name`: its path, and the end to read.
 pub(crate) fn fifo(folder: &Path, name: &str) -> io::Result<(PathBuf, File)> {
-    let make = |path: PathBuf| {
+    in_memory(folder, name, |path| {
+        sys::make_fifo(path)?;
+        File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
+    })
+}
+
+/// Where a small file called `name` can be made. There is none yet.
+pub(crate) fn small_file(folder: &Path, name: &str) -> io::Result<PathBuf> {
+    in_memory(folder, name, |_| Ok(())).map(|(path, ())| path)
+}
+
+/// Makes something called `name` in memory, or else in `folder`.
+fn in_memory<T>(
+    folder: &Path,
+    name: &str,
+    make: impl Fn(&Path) -> io::Result<T>,
+) -> io::Result<(PathBuf, T)> {
+    // Outside of a sandbox, several hands share the memory.
+    let name = format!("{}-{name}", sys::own_pid());
+    let make_in = |folder: &Path| {
+        let path = folder.join(&name);
         replace(&path)?;
-        sys::make_fifo(&path)?;
-        let reader = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(&path)?;
-        Ok((path, reader))
+        let made = make(&path)?;
+        Ok((path, made))
     };
-    make(folder.join(name)).or_else(|first: io::Error| make(Path::new(FALLBACK).join(name)).map_err(|_| first))
+    make_in(Path::new(MEMORY)).or_else(|_: io::Error| make_in(folder))
 }
 
 fn replace(path: &Path) -> io::Result<()> {

@@ -63,9 +63,14 @@ impl Default for Place {
 impl Place {
     /// The place for `--unconfined FOLDER`: a hand without walls, as the tests run it.
     pub fn unconfined(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
-        let folder = arguments.next().filter(|argument| argument == "--unconfined").and_then(|_| arguments.next())?;
+        let folder =
+            arguments.next().filter(|argument| argument == "--unconfined").and_then(|_| arguments.next())?;
         let folder = PathBuf::from(folder);
-        Some(Self { workspace: folder.join("workspace"), home: folder.join("home"), scratch: folder.join("scratch") })
+        Some(Self {
+            workspace: folder.join("workspace"),
+            home: folder.join("home"),
+            scratch: folder.join("scratch"),
+        })
     }
 }
 
@@ -266,7 +271,11 @@ impl Server {
                 Request::Execute { id, thread, tool, input } => self.execute(index, id, thread, &tool, input),
                 Request::Recall { id } => self.recall(index, &id),
                 Request::Cancel { id } => self.cancel(&id),
-                Request::Acknowledge { ids } => ids.iter().for_each(|id| self.calls.acknowledge(id)),
+                Request::Acknowledge { ids } => {
+                    for id in &ids {
+                        self.calls.acknowledge(id);
+                    }
+                }
                 Request::Ping => self.answer(index, &Response::Pong),
             }
         }
@@ -328,7 +337,9 @@ impl Server {
             return worker.kill(INTERRUPTED.to_owned());
         }
         let ended: Vec<Ended> = self.shells.iter_mut().filter_map(|shell| shell.cancel(id)).collect();
-        ended.into_iter().for_each(|ended| self.end(ended));
+        for ended in ended {
+            self.end(ended);
+        }
     }
 
     fn start_workers(&mut self) {
@@ -349,7 +360,7 @@ impl Server {
 
     fn on_worker(&mut self, index: usize) {
         let Some(worker) = self.workers[index].take_if(Worker::read) else { return };
-        let id = worker.id.clone();
+        let (id, tool) = (worker.id.clone(), worker.tool);
         let answer = match worker.answer() {
             Ok(answer) => answer,
             Err(outcome) => return self.finish(&id, &outcome),
@@ -362,7 +373,10 @@ impl Server {
                     Err(error) => self.finish(&id, &Outcome::error(error.to_string())),
                 }
             }
-            Err(_) => self.finish(&id, &Outcome::error("the tool ended in the middle of its result".to_owned())),
+            Err(_) => {
+                let text = format!("{}: the tool ended in the middle of its result", tool.name());
+                self.finish(&id, &Outcome::error(text));
+            }
         }
     }
 
@@ -375,8 +389,9 @@ impl Server {
     }
 
     fn advance(&mut self, shell: usize) {
-        let ended = self.shells[shell].start_next(&self.place);
-        ended.into_iter().for_each(|ended| self.end(ended));
+        for ended in self.shells[shell].start_next(&self.place) {
+            self.end(ended);
+        }
     }
 
     fn end(&mut self, ended: Ended) {
@@ -440,7 +455,8 @@ fn frame_of(id: &str, outcome: &Outcome) -> Rc<[u8]> {
         let json = serde_json::value::to_raw_value(block).expect("a block is plain strings, always JSON");
         Arc::from(json)
     });
-    let result = Response::Result { id: id.to_owned(), content: content.collect(), is_error: outcome.is_error };
+    let result =
+        Response::Result { id: id.to_owned(), content: content.collect(), is_error: outcome.is_error };
     let frame = encode(&result).expect("outcomes made in this process are far below the bound of a frame");
     frame.into()
 }
@@ -456,7 +472,9 @@ fn end_descendants() {
         if descendants.is_empty() {
             return;
         }
-        descendants.into_iter().for_each(|pid| sys::kill(pid, libc::SIGKILL));
+        for pid in descendants {
+            sys::kill(pid, libc::SIGKILL);
+        }
         while sys::reap().is_some() {}
     }
 }

@@ -109,7 +109,13 @@ impl Shell {
         ended
     }
 
-    fn begin(&mut self, id: String, command: String, time: std::time::Duration, place: &Place) -> io::Result<()> {
+    fn begin(
+        &mut self,
+        id: String,
+        command: String,
+        time: std::time::Duration,
+        place: &Place,
+    ) -> io::Result<()> {
         let shell = self.ensure_bash(place)?;
         let name = format!("bash-{}-{}", self.number, self.rung + 1);
         self.call = Some(Call::new(id, command, time, &name, shell, &place.scratch)?);
@@ -168,7 +174,9 @@ impl Shell {
             if self.is_restoring && report.number == 0 {
                 self.is_restoring = false;
                 self.ring();
-            } else if let Some(call) = self.call.as_mut().filter(|call| call.is_rung && call.number == report.number) {
+            } else if let Some(call) =
+                self.call.as_mut().filter(|call| call.is_rung && call.number == report.number)
+            {
                 self.state = report.state;
                 call.status = Some(report.status.unwrap_or(127));
                 if report.status.is_none() {
@@ -209,7 +217,8 @@ impl Shell {
             Exit::Signal(libc::SIGKILL) => "was killed, perhaps for want of memory".to_owned(),
             Exit::Signal(signal) => format!("was ended by signal {signal}"),
         };
-        self.note = Some(format!("[the shell {how}; a new one starts in the same directory with the same {kept}]"));
+        self.note =
+            Some(format!("[the shell {how}; a new one starts in the same directory with the same {kept}]"));
         if reported.is_some() {
             return reported;
         }
@@ -244,7 +253,10 @@ impl Shell {
             }
             Err(error) => {
                 let call = self.call.take()?;
-                Some(Ended::new(call.id, Outcome::error(format!("bash: the shell could not be started: {error}"))))
+                Some(Ended::new(
+                    call.id,
+                    Outcome::error(format!("bash: the shell could not be started: {error}")),
+                ))
             }
         }
     }
@@ -302,7 +314,9 @@ impl Shell {
         let mut parts = vec![text.trim_end_matches('\n').to_owned()];
         if let Some(drain) = &drain {
             let path = drain.overflow.path().display();
-            parts.push(format!("[background processes hold the output; what they print from now on goes to {path}]"));
+            parts.push(format!(
+                "[background processes hold the output; what they print from now on goes to {path}]"
+            ));
         }
         let is_error = match reason {
             Some(Reason::Cancel) => {

@@ -85,7 +85,8 @@ pub(crate) fn waiting_bytes(pipe: &File) -> usize {
 
 /// Waits until one of `set` is ready or `limit` has passed.
 pub(crate) fn poll(set: &mut [libc::pollfd], limit: Option<Duration>) -> io::Result<()> {
-    let millis = limit.map_or(-1, |limit| i32::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
+    let millis =
+        limit.map_or(-1, |limit| i32::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
     let count = libc::nfds_t::try_from(set.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: pointer and count describe `set`.
     match check(unsafe { libc::poll(set.as_mut_ptr(), count, millis) }) {
@@ -195,10 +196,12 @@ pub(crate) fn receive(control: &impl AsRawFd) -> io::Result<Packet> {
         let mut entry = libc::CMSG_FIRSTHDR(&raw const header);
         while !entry.is_null() {
             if (*entry).cmsg_level == libc::SOL_SOCKET && (*entry).cmsg_type == libc::SCM_RIGHTS {
-                let data = libc::CMSG_DATA(entry).cast::<RawFd>();
+                let data = libc::CMSG_DATA(entry);
                 let length = (*entry).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
-                for index in 0..length / size_of::<RawFd>() {
-                    descriptor = Some(OwnedFd::from_raw_fd(data.add(index).read_unaligned()));
+                for start in (0..length).step_by(size_of::<RawFd>()) {
+                    let mut fd = [0; size_of::<RawFd>()];
+                    data.add(start).copy_to(fd.as_mut_ptr(), fd.len());
+                    descriptor = Some(OwnedFd::from_raw_fd(RawFd::from_ne_bytes(fd)));
                 }
             }
             entry = libc::CMSG_NXTHDR(&raw const header, entry);
@@ -217,12 +220,12 @@ pub(crate) struct Bounds {
 
 /// Forks a child that does `work` with `output` as the only descriptor past the standard ones, then exits.
 pub(crate) fn fork(output: &File, bounds: &Bounds, work: impl FnOnce(File)) -> io::Result<Pid> {
+    const OUTPUT: RawFd = 3;
     // SAFETY: this process has one thread, so the child has all of it and no lock is held by a thread that is not there.
     let pid = check(unsafe { libc::fork() })?;
     if pid > 0 {
         return Ok(pid);
     }
-    const OUTPUT: RawFd = 3;
     // SAFETY: from here on this is the child, which ends below and never returns. `OUTPUT` is the hand's control socket
     // or unused; every descriptor is replaced or closed before a `File` owns one.
     let output = unsafe {

@@ -28,7 +28,8 @@ pub(crate) struct Worker {
     pub(crate) pipe: File,
     /// When it is ended.
     pub(crate) deadline: Instant,
-    tool: Tool,
+    /// What it runs.
+    pub(crate) tool: Tool,
     pid: Pid,
     answer: Vec<u8>,
     /// Why it was killed, if it was: the text of its result.
@@ -37,7 +38,13 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts it.
-    pub(crate) fn start(id: String, tool: Tool, input: &str, place: &Place, overflow: &Path) -> io::Result<Self> {
+    pub(crate) fn start(
+        id: String,
+        tool: Tool,
+        input: &str,
+        place: &Place,
+        overflow: &Path,
+    ) -> io::Result<Self> {
         let (pipe, writer) = sys::pipe()?;
         sys::unblock(&pipe)?;
         let bounds = Bounds { cpu_seconds: WORKER_CPU_SECONDS, memory_bytes: WORKER_MEMORY_BYTES };

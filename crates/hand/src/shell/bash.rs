@@ -26,6 +26,7 @@ use std::process::Stdio;
 
 use crate::limits::REPORT_BYTES_MAX;
 use crate::process::MARK;
+use crate::scratch;
 use crate::serve::Place;
 use crate::sys;
 use crate::sys::Pid;
@@ -59,9 +60,11 @@ pub(crate) struct Report {
 impl Bash {
     /// Starts a shell. `name` tells its files from those of others.
     pub(crate) fn start(thread: &str, name: &str, place: &Place) -> io::Result<Self> {
-        let state_path = place.scratch.join(format!("{name}.state"));
+        let state_path = scratch::small_file(&place.scratch, &format!("{name}.state"))?;
         let mut script = sys::memory_file("driver")?;
-        script.write_all(format!("{DRIVER}__jm_state={}\n\0", quoted(&state_path.to_string_lossy())).as_bytes())?;
+        script.write_all(
+            format!("{DRIVER}__jm_state={}\n\0", quoted(&state_path.to_string_lossy())).as_bytes(),
+        )?;
         script.rewind()?;
         let command = sys::memory_file("command")?;
         let (bell_reader, doorbell) = sys::pipe()?;
@@ -118,7 +121,8 @@ impl Bash {
             file.take(REPORT_BYTES_MAX as u64).read_to_end(&mut state).ok()?;
         }
         fs::remove_file(&self.state_path).ok()?;
-        let is_whole = !state.is_empty() && state.len() < REPORT_BYTES_MAX;
+        // The driver's last line; a full disk may have cut it off.
+        let is_whole = state.ends_with(b"#\n");
         is_whole.then_some(state)
     }
 }

@@ -94,7 +94,14 @@ pub(crate) struct Drain {
 
 impl Call {
     /// Prepares a command; its files are called after `name`.
-    pub(crate) fn new(id: String, command: String, time: Duration, name: &str, shell: Pid, folder: &std::path::Path) -> io::Result<Self> {
+    pub(crate) fn new(
+        id: String,
+        command: String,
+        time: Duration,
+        name: &str,
+        shell: Pid,
+        folder: &std::path::Path,
+    ) -> io::Result<Self> {
         let (fifo, pipe) = scratch::fifo(folder, &format!("{name}.pipe"))?;
         Ok(Self {
             id,
@@ -126,7 +133,10 @@ impl Call {
 
     /// Takes output that is there, one turn's worth.
     pub(crate) fn read(&mut self) {
-        self.read_bytes(READ_TURN_BYTES);
+        // The event may have been for the call before this one; a named pipe that nobody has opened yet reads as ended.
+        if self.pipe.as_ref().is_some_and(|pipe| sys::ready_now(pipe) != 0) {
+            self.read_bytes(READ_TURN_BYTES);
+        }
     }
 
     fn read_bytes(&mut self, limit: usize) {
@@ -193,8 +203,9 @@ impl Call {
         };
         self.ending = Some(Ending { reason, step: Step::Interrupt, next: now + grace });
         let members = self.members(thread);
-        signal(&members, libc::SIGINT);
+        // The shell first: when its child dies it must know already, or it goes on with the next command of the list.
         signal(&[self.shell], libc::SIGINT);
+        signal(&members, libc::SIGINT);
     }
 
     /// Goes on with ending it; `has_returned`: the shell is done with it, or gone. True when all is over.
@@ -216,7 +227,8 @@ impl Call {
                 ending.next = now + KILL_GRACE;
                 signal(&members, libc::SIGKILL);
             }
-            Step::Kill if is_due || members.is_empty() => {
+            // Once its processes are gone, the shell gets a moment to notice.
+            Step::Kill if is_due => {
                 ending.step = Step::KillShell;
                 ending.next = now + ABANDON_GRACE;
                 signal(&[self.shell], libc::SIGKILL);

@@ -2,7 +2,7 @@ IFS= builtin read -r -d '' __jm_setup; builtin eval "$__jm_setup"; while __jm_re
 shopt -s expand_aliases
 __jm_status() { return "$1"; }
 __jm_keep() {
-  { builtin printf 'builtin cd -- %q\n' "$PWD"; builtin declare -p; builtin declare -f; builtin alias -p; } >|"$__jm_state" 2>/dev/null
+  { builtin printf 'builtin cd -- %q\n' "$PWD"; builtin declare -p; builtin declare -f; builtin alias -p; builtin printf '#\n'; } 2>/dev/null >|"$__jm_state"
 }
 __jm_report() {
   [[ -n $__jm_seq ]] || return 0

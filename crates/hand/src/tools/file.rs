@@ -60,7 +60,7 @@ pub(super) fn follow(path: &Path) -> io::Result<PathBuf> {
         match fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_symlink() => {
                 let target = fs::read_link(&path)?;
-                path = path.parent().unwrap_or(Path::new("/")).join(target);
+                path = path.parent().unwrap_or_else(|| Path::new("/")).join(target);
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(_) | Err(_) => return Ok(path),

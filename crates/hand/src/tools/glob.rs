@@ -19,7 +19,9 @@ pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, Strin
     let pattern = input.filled_text("pattern")?;
     let given = input.optional_text("path")?.filter(|path| !path.is_empty());
     if pattern.starts_with('/') {
-        return Err("glob: absolute pattern not permitted; pass a relative pattern (and optionally path)".to_owned());
+        return Err(
+            "glob: absolute pattern not permitted; pass a relative pattern (and optionally path)".to_owned()
+        );
     }
     let pattern = pattern.strip_prefix("./").unwrap_or(&pattern);
     if Path::new(pattern).components().any(|component| component == Component::ParentDir) {
@@ -36,7 +38,8 @@ pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, Strin
     let glob = glob.map_err(|error| format!("glob: {error}"))?.compile_matcher();
     let mut bounds = walk::Bounds::new();
     let mut matches = Vec::new();
-    let mut builder = walk::builder(&root.join(fixed_part(pattern)), &format!("{pattern} {}", root.display()));
+    let mut builder =
+        walk::builder(&root.join(fixed_part(pattern)), &format!("{pattern} {}", root.display()));
     builder.standard_filters(false);
     if !pattern.contains("**") {
         // Braces may hold separators, which only makes the walk deeper than it has to be.
@@ -62,7 +65,9 @@ fn fixed_part(pattern: &str) -> &str {
 }
 
 fn render(mut matches: Vec<(SystemTime, PathBuf)>, stopped: Option<String>) -> String {
-    matches.sort_by(|(one, one_path), (other, other_path)| other.cmp(one).then_with(|| one_path.cmp(other_path)));
+    matches.sort_by(|(one, one_path), (other, other_path)| {
+        other.cmp(one).then_with(|| one_path.cmp(other_path))
+    });
     let mut lines: Vec<String> =
         matches.iter().take(GLOB_RESULTS_MAX).map(|(_, path)| path.to_string_lossy().into_owned()).collect();
     if lines.is_empty() {

@@ -67,7 +67,9 @@ fn search(
 ) -> Result<(), String> {
     let (file, _) = file::open("grep", given, path)?;
     let mut file_hits = FileHits { path: &path.to_string_lossy(), hits };
-    searcher.search_file(matcher, &file, &mut file_hits).map_err(|error| file::complain("grep", given, &error))
+    searcher
+        .search_file(matcher, &file, &mut file_hits)
+        .map_err(|error| file::complain("grep", given, &error))
 }
 
 struct Hits {
@@ -89,11 +91,10 @@ impl Hits {
     }
 
     fn render(self, stopped: Option<String>) -> String {
-        let mut parts = vec![self.text];
+        let text = if self.text.is_empty() && !self.is_full { "no matches".to_owned() } else { self.text };
+        let mut parts = vec![text];
         if self.is_full {
             parts.push(format!("[output truncated at {GREP_BYTES_MAX} bytes]"));
-        } else if parts[0].is_empty() {
-            parts[0] = "no matches".to_owned();
         }
         parts.extend(stopped);
         parts.join("\n")

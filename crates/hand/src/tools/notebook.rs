@@ -12,7 +12,8 @@ struct Notebook {
 
 #[derive(Deserialize)]
 struct Cell {
-    cell_type: String,
+    #[serde(rename = "cell_type")]
+    kind: String,
     #[serde(default)]
     source: Lines,
     execution_count: Option<i64>,
@@ -48,10 +49,10 @@ pub(super) fn render(bytes: &[u8]) -> Option<String> {
     let notebook: Notebook = serde_json::from_slice(bytes).ok()?;
     let mut text = String::new();
     for (index, cell) in notebook.cells.into_iter().enumerate() {
-        let Cell { cell_type, source, execution_count, outputs } = cell;
+        let Cell { kind, source, execution_count, outputs } = cell;
         let run = execution_count.map(|count| format!(", run {count}")).unwrap_or_default();
         let source = source.text();
-        add(&mut text, &format!("[cell {index}: {cell_type}{run}]\n{}", source.trim_end()));
+        add(&mut text, &format!("[cell {index}: {kind}{run}]\n{}", source.trim_end()));
         for output in outputs {
             add(&mut text, &format!("[output of cell {index}]\n{}", describe(&output).trim_end()));
         }
@@ -77,8 +78,11 @@ fn describe(output: &Value) -> String {
     match data.get("text/plain") {
         Some(text) if data.len() == 1 => lines(text),
         text => {
-            let kinds: Vec<&str> = data.keys().map(String::as_str).filter(|kind| *kind != "text/plain").collect();
-            format!("{}\n[{} not shown]", text.map(lines).unwrap_or_default(), kinds.join(", ")).trim_start().to_owned()
+            let kinds: Vec<&str> =
+                data.keys().map(String::as_str).filter(|kind| *kind != "text/plain").collect();
+            format!("{}\n[{} not shown]", text.map(lines).unwrap_or_default(), kinds.join(", "))
+                .trim_start()
+                .to_owned()
         }
     }
 }

@@ -55,7 +55,9 @@ pub(super) fn builder(root: &Path, named: &str) -> WalkBuilder {
     builder.follow_links(false).threads(1).filter_entry(move |entry: &DirEntry| {
         let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
         let is_skipped = |name: &&str| entry.file_name() == *name;
-        !is_folder || entry.depth() == 0 || !(skipped.iter().any(is_skipped) || system.contains(&entry.path()))
+        !is_folder
+            || entry.depth() == 0
+            || !(skipped.iter().any(is_skipped) || system.contains(&entry.path()))
     });
     builder
 }

@@ -77,6 +77,7 @@ fn replace(target: &Path, new: &Path, content: &[u8], old: Option<&Metadata>) ->
 
 fn overwrite(target: &Path, content: &[u8]) -> io::Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mut file = File::options().write(true).create(true).truncate(true).custom_flags(flags).open(target)?;
+    let mut file =
+        File::options().write(true).create(true).truncate(true).custom_flags(flags).open(target)?;
     file.write_all(content)
 }

@@ -47,7 +47,10 @@ fn the_environment_is_small_and_clean() {
 fn readers_of_the_terminal_get_none() {
     let hand = Hand::start();
     let mut client = hand.connect();
-    assert_eq!(client.bash("read x; echo \"[$x]\"; cat; (: </dev/tty) 2>&1 | grep -c 'No such device'"), "[]\n1");
+    assert_eq!(
+        client.bash("read x; echo \"[$x]\"; cat; (: </dev/tty) 2>&1 | grep -c 'No such device'"),
+        "[]\n1"
+    );
 }
 
 #[test]
@@ -67,7 +70,10 @@ fn a_shell_that_exits_comes_back_where_it_was() {
     client.bash("mkdir 'it'\"'\"'s' && cd 'it'\"'\"'s' && export A='x y\nz' && b=2 && f() { echo f; } && arr=(1 '2 3')");
     let text = client.failing_bash("echo last; exit 3");
     assert!(text.starts_with("last\n[the shell ended with status 3; "), "{text}");
-    assert_eq!(client.bash("basename \"$PWD\"; echo \"$A\"; echo $b; f; echo ${arr[1]}"), "it's\nx y\nz\n2\nf\n2 3");
+    assert_eq!(
+        client.bash("basename \"$PWD\"; echo \"$A\"; echo $b; f; echo ${arr[1]}"),
+        "it's\nx y\nz\n2\nf\n2 3"
+    );
     let text = client.failing_bash("set -e; cd /; false; echo not reached");
     assert!(text.starts_with("[the shell ended with status 1; "), "{text}");
     assert_eq!(client.bash("pwd; false; echo on"), "/\non");
@@ -119,11 +125,15 @@ fn loops_cannot_be_left_into_the_driver() {
 fn printed_reports_and_closed_descriptors_break_nothing() {
     let hand = Hand::start();
     let mut client = hand.connect();
-    assert_eq!(client.bash("printf '1\\0000\\000/\\000\\000'; printf '9 0 /\\0' 2>/dev/null >&4; echo x"), "1\u{fffd}0\u{fffd}/\u{fffd}\u{fffd}x");
+    assert_eq!(
+        client.bash("printf '1\\0000\\000/\\000\\000'; printf '9 0 /\\0' 2>/dev/null >&4; echo x"),
+        "1\u{fffd}0\u{fffd}/\u{fffd}\u{fffd}x"
+    );
     assert_eq!(client.bash("exec 3<&- 4>&- 5<&-; echo still"), "still");
     assert_eq!(client.bash("echo here"), "here");
     // The driver's own descriptors, saved by bash past 9: whoever closes or writes to them loses the shell, no more.
-    let text = client.call("bash", &json!({"command": "for n in {10..40}; do eval \"exec $n>&-\"; done; echo gone"}));
+    let text = client
+        .call("bash", &json!({"command": "for n in {10..40}; do eval \"exec $n>&-\"; done; echo gone"}));
     assert!(text.text().starts_with("gone"), "{text:?}");
     assert_eq!(client.bash("echo back"), "back");
     for n in 10..16 {
@@ -165,7 +175,10 @@ fn background_jobs_do_not_hold_the_call_and_live_on() {
     let path = hand.scratch().join("bash-0-2.txt");
     assert_eq!(
         text,
-        format!("now\n[background processes hold the output; what they print from now on goes to {}]", path.display())
+        format!(
+            "now\n[background processes hold the output; what they print from now on goes to {}]",
+            path.display()
+        )
     );
     assert_eq!(client.bash("echo go >go; cat done"), "x");
     while !fs::read_to_string(&path).is_ok_and(|text| text == "go\nlate\nlate2\n") {
@@ -188,7 +201,8 @@ fn an_endless_writer_in_the_background_holds_nothing() {
 fn restart_gives_a_clean_shell() {
     let hand = Hand::start();
     let mut client = hand.connect();
-    client.bash("export A=1; cd /; sleep 1000 >/dev/null 2>&1 & echo $! >/proc/self/cwd/pid 2>/dev/null; cd /");
+    client
+        .bash("export A=1; cd /; sleep 1000 >/dev/null 2>&1 & echo $! >/proc/self/cwd/pid 2>/dev/null; cd /");
     assert_eq!(client.call("bash", &json!({"restart": true})).text(), "bash session restarted");
     assert_eq!(client.bash("basename $PWD; echo [$A]"), "workspace\n[]");
 }
@@ -203,7 +217,9 @@ fn long_output_becomes_a_preview_and_a_file() {
     assert!(text.contains(&format!("[output truncated; full output: {}]", path.display())));
     assert!(text.chars().count() <= 100_000);
     assert_eq!(fs::read_to_string(path).unwrap().lines().count(), 20_000);
-    let text = client.bash("head -c 99999 /dev/zero | tr '\\0' é | head -c 199998 | iconv -f latin1 -t utf-8 | head -c 90000");
+    let text = client.bash(
+        "head -c 99999 /dev/zero | tr '\\0' é | head -c 199998 | iconv -f latin1 -t utf-8 | head -c 90000",
+    );
     assert!(!text.contains("truncated"));
 }
 
@@ -213,7 +229,11 @@ fn a_hundred_megabytes_pass_through_bounded_memory() {
     let mut client = hand.connect();
     let text = client.bash("head -c 100000000 /dev/zero | tr '\\0' x; echo; echo end");
     assert!(text.ends_with("\nend"));
-    assert!(text.contains("100000005 bytes in full, the first 52428800 of them in "), "{}", &text[19_990..20_200]);
+    assert!(
+        text.contains("100000005 bytes in full, the first 52428800 of them in "),
+        "{}",
+        &text[19_990..20_200]
+    );
     assert_eq!(fs::metadata(hand.scratch().join("bash-0-1.txt")).unwrap().len(), 50 << 20);
     let status = fs::read_to_string(format!("/proc/{}/status", hand.child.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -249,7 +269,10 @@ fn bad_input_is_named() {
     let required = (true, "bash: command is required".to_owned());
     assert_eq!(text(client.call("bash", &json!({}))), required);
     assert_eq!(text(client.call("bash", &json!({"command": ""}))), required);
-    assert_eq!(text(client.call("bash", &json!({"command": 1}))), (true, "bash: command must be a string".to_owned()));
+    assert_eq!(
+        text(client.call("bash", &json!({"command": 1}))),
+        (true, "bash: command must be a string".to_owned())
+    );
     assert_eq!(text(client.call("read", &json!({}))), (true, "read: file_path is required".to_owned()));
     assert_eq!(text(client.call("nope", &json!({}))), (true, "unknown tool: nope".to_owned()));
 }

@@ -10,6 +10,7 @@ use hand::protocol::control;
 use serde_json::json;
 
 use crate::hand::Hand;
+use crate::hand::lives;
 
 #[test]
 fn a_call_that_is_executed_twice_runs_once() {
@@ -110,9 +111,14 @@ fn calls_of_one_thread_run_in_order() {
     let hand = Hand::start();
     let mut client = hand.connect();
     for index in 0..50 {
-        client.execute(&format!("c{index}"), "main", "bash", &json!({"command": format!("n=$n.{index}; echo $n")}));
+        client.execute(
+            &format!("c{index}"),
+            "main",
+            "bash",
+            &json!({"command": format!("n=$n.{index}; echo $n")}),
+        );
     }
-    let all: String = (0..50).map(|index| format!(".{index}")).collect();
+    let all = (0..50).fold(String::new(), |all, index| all + "." + &index.to_string());
     assert_eq!(client.result("c49").text(), all);
     assert_eq!(client.result("c0").text(), ".0");
 }
@@ -160,7 +166,7 @@ fn the_hand_takes_everything_with_it() {
             hand.control = None;
         }
         assert!(hand.child.wait().unwrap().success());
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        assert!(!lives(&pid));
     }
 }
 

@@ -34,7 +34,10 @@ fn text_is_read_as_it_is_and_in_ranges() {
     assert_eq!(ok(&mut client, "read", &json!({"file_path": "a.txt", "view_range": [2, 3]})), "zwei\ndrei");
     assert_eq!(ok(&mut client, "read", &json!({"file_path": "a.txt", "view_range": [3, -1]})), "drei\n");
     let absolute = hand.workspace().join("a.txt");
-    assert_eq!(ok(&mut client, "read", &json!({"file_path": absolute, "view_range": null})), "eins\r\nzwei\ndrei\n");
+    assert_eq!(
+        ok(&mut client, "read", &json!({"file_path": absolute, "view_range": null})),
+        "eins\r\nzwei\ndrei\n"
+    );
     let bad = "read: view_range must be [start_line, end_line]";
     assert_eq!(error(&mut client, "read", &json!({"file_path": "a.txt", "view_range": [1]})), bad);
     assert_eq!(ok(&mut client, "read", &json!({"file_path": "/proc/self/comm"})), "hand\n");
@@ -50,12 +53,23 @@ fn what_cannot_be_read_is_refused_without_waiting() {
     for name in ["fifo", "dir", "link", "socket", "/dev/zero", "/dev/tty"] {
         let text = error(&mut client, "read", &json!({ "file_path": name }));
         assert!(text == format!("read: {name}: not a regular file"), "{text}");
-        assert!(client.call("edit", &json!({"file_path": name, "old_string": "a", "new_string": "b"})).is_error);
+        assert!(
+            client.call("edit", &json!({"file_path": name, "old_string": "a", "new_string": "b"})).is_error
+        );
         assert!(client.call("write", &json!({"file_path": name, "content": "b"})).is_error);
     }
-    assert_eq!(error(&mut client, "read", &json!({"file_path": "none"})), "read: none: no such file or directory");
-    assert_eq!(error(&mut client, "read", &json!({"file_path": "noise/x"})), "read: noise/x: not a directory");
-    assert_eq!(error(&mut client, "read", &json!({"file_path": "loop"})), "read: loop: too many levels of symbolic links");
+    assert_eq!(
+        error(&mut client, "read", &json!({"file_path": "none"})),
+        "read: none: no such file or directory"
+    );
+    assert_eq!(
+        error(&mut client, "read", &json!({"file_path": "noise/x"})),
+        "read: noise/x: not a directory"
+    );
+    assert_eq!(
+        error(&mut client, "read", &json!({"file_path": "loop"})),
+        "read: loop: too many levels of symbolic links"
+    );
     let text = "read: noise: not valid UTF-8 text (binary files are only supported for image/PDF extensions)";
     assert_eq!(error(&mut client, "read", &json!({"file_path": "noise"})), text);
     assert!(client.call("read", &json!({"file_path": "a\0b"})).is_error);
@@ -76,12 +90,16 @@ fn large_and_sparse_files_are_bounded() {
     let text = error(&mut client, "read", &json!({"file_path": "sparse", "view_range": [1, 1]}));
     assert!(text.starts_with("read: line 1 of sparse alone exceeds 262144-byte limit."), "{text}");
     client.bash("seq 1 100000 >lines");
-    assert_eq!(ok(&mut client, "read", &json!({"file_path": "lines", "view_range": [99999, 0]})), "99999\n100000\n");
+    assert_eq!(
+        ok(&mut client, "read", &json!({"file_path": "lines", "view_range": [99999, 0]})),
+        "99999\n100000\n"
+    );
     let text = error(&mut client, "read", &json!({"file_path": "lines", "view_range": [1, 99999]}));
     assert!(text.starts_with("read: view_range [1, 99999] of lines exceeds 262144-byte limit."), "{text}");
     let text = ok(&mut client, "read", &json!({"file_path": "lines", "view_range": [1, 30000]}));
     assert!(text.contains("[output truncated; full output: ") && text.chars().count() <= 100_000);
-    let text = error(&mut client, "edit", &json!({"file_path": "sparse", "old_string": "a", "new_string": "b"}));
+    let text =
+        error(&mut client, "edit", &json!({"file_path": "sparse", "old_string": "a", "new_string": "b"}));
     assert!(text.starts_with("edit: sparse is 1099511627776 bytes, exceeds 16777216-byte limit."), "{text}");
 }
 
@@ -104,7 +122,8 @@ fn images_and_documents_become_blocks_by_what_they_are() {
         assert_eq!(finished.content, [json!({"type": "image", "source": source})]);
     }
     fs::write(at("e.pdf"), "%PDF-1.7").unwrap();
-    let source = json!({"type": "base64", "media_type": "application/pdf", "data": STANDARD.encode("%PDF-1.7")});
+    let source =
+        json!({"type": "base64", "media_type": "application/pdf", "data": STANDARD.encode("%PDF-1.7")});
     let finished = client.call("read", &json!({"file_path": "e.pdf"}));
     assert_eq!(finished.content, [json!({"type": "document", "source": source})]);
     fs::write(at("fake.png"), "not an image").unwrap();
@@ -135,7 +154,10 @@ fn files_are_written_whole_with_their_folders() {
     let hand = Hand::start();
     let mut client = hand.connect();
     let at = |name: &str| hand.workspace().join(name);
-    assert_eq!(ok(&mut client, "write", &json!({"file_path": "x/y/z", "content": "hé"})), "wrote 3 bytes to x/y/z");
+    assert_eq!(
+        ok(&mut client, "write", &json!({"file_path": "x/y/z", "content": "hé"})),
+        "wrote 3 bytes to x/y/z"
+    );
     assert_eq!(fs::read_to_string(at("x/y/z")).unwrap(), "hé");
     assert_eq!(fs::metadata(at("x/y/z")).unwrap().permissions().mode() & 0o7777, 0o644);
     fs::write(at("tool"), "#!/bin/sh").unwrap();
@@ -145,10 +167,17 @@ fn files_are_written_whole_with_their_folders() {
     let after = fs::metadata(at("tool")).unwrap();
     assert_eq!((after.mode() & 0o7777, after.len()), (0o750, 0));
     assert_ne!(before.ino(), after.ino(), "replaced, not overwritten");
-    assert_eq!(error(&mut client, "write", &json!({"file_path": "x/y", "content": ""})), "write: x/y: is a directory");
-    assert_eq!(error(&mut client, "write", &json!({"file_path": "tool/a", "content": ""})), "write: tool/a: not a directory");
+    assert_eq!(
+        error(&mut client, "write", &json!({"file_path": "x/y", "content": ""})),
+        "write: x/y: is a directory"
+    );
+    assert_eq!(
+        error(&mut client, "write", &json!({"file_path": "tool/a", "content": ""})),
+        "write: tool/a: not a directory"
+    );
     assert_eq!(error(&mut client, "write", &json!({"file_path": "a"})), "write: content is required");
-    let names: Vec<_> = fs::read_dir(hand.workspace()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(hand.workspace()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "no temporary file is left: {names:?}");
 }
 
@@ -184,9 +213,7 @@ fn edits_replace_exactly_what_is_named() {
     let mut client = hand.connect();
     let path = hand.workspace().join("f");
     fs::write(&path, "a b a\r\n$1 \\n").unwrap();
-    let edit = |old: &str, new: &str, all: bool| {
-        json!({"file_path": "f", "old_string": old, "new_string": new, "replace_all": all})
-    };
+    let edit = |old: &str, new: &str, all: bool| json!({"file_path": "f", "old_string": old, "new_string": new, "replace_all": all});
     assert_eq!(error(&mut client, "edit", &edit("x", "y", false)), "edit: old_string not found in f");
     let text = "edit: old_string appears 2 times in f (must be unique)";
     assert_eq!(error(&mut client, "edit", &edit("a", "y", false)), text);

@@ -28,7 +28,7 @@ use serde_json::value::to_raw_value;
 use tempfile::TempDir;
 
 /// Longer than any test waits unless it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Hand {
     pub(crate) child: Child,
@@ -133,7 +133,9 @@ impl Hand {
     pub(crate) fn children(&self) -> Vec<(u32, char)> {
         let mut children = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
             let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
             let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
             if fields[1] == self.child.id().to_string() {
@@ -233,4 +235,10 @@ impl Client {
 pub(crate) fn next_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     format!("sevt_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Whether there is such a process, and it has not ended.
+pub(crate) fn lives(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z"))
 }

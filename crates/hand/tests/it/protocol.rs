@@ -76,7 +76,8 @@ fn an_oversize_frame_is_refused_by_its_header() {
 
 #[test]
 fn raw_json_passes_through_byte_for_byte() {
-    let json = r#"{"op":"result","id":"a","content":[{"type":"text",  "text":"\u00e9", "x":1.0}],"is_error":false}"#;
+    let json =
+        r#"{"op":"result","id":"a","content":[{"type":"text",  "text":"\u00e9", "x":1.0}],"is_error":false}"#;
     let response: Response = serde_json::from_str(json).unwrap();
     assert_eq!(text(&response), json);
     let json = r#"{"op":"execute","id":"a","thread":"t","tool":"bash","input":{ "command" : 1e5 }}"#;

@@ -33,7 +33,18 @@ fn text(hand: &Hand, client: &mut Client, tool: &str, input: &Value) -> String {
 fn patterns_match_like_doublestar_newest_first() {
     let hand = Hand::start();
     let mut client = hand.connect();
-    fill(&hand, &[("b.rs", ""), ("src/a.rs", ""), ("src/deep/c.rs", ""), ("src/d.txt", ""), (".hidden/e.rs", ""), (".git/f.rs", ""), ("node_modules/g.rs", "")]);
+    fill(
+        &hand,
+        &[
+            ("b.rs", ""),
+            ("src/a.rs", ""),
+            ("src/deep/c.rs", ""),
+            ("src/d.txt", ""),
+            (".hidden/e.rs", ""),
+            (".git/f.rs", ""),
+            ("node_modules/g.rs", ""),
+        ],
+    );
     symlink("..", hand.workspace().join("src/up")).unwrap();
     let mut glob = |pattern: &str| text(&hand, &mut client, "glob", &json!({ "pattern": pattern }));
     assert_eq!(glob("**/*.rs"), "b.rs\nsrc/a.rs\nsrc/deep/c.rs\n.hidden/e.rs");
@@ -49,7 +60,10 @@ fn patterns_match_like_doublestar_newest_first() {
     assert_eq!(glob("a/../../*"), "glob: '..' is not permitted in the pattern");
     assert!(glob("[").starts_with("glob: "));
     assert_eq!(text(&hand, &mut client, "glob", &json!({"pattern": "*.rs", "path": "src"})), "src/a.rs");
-    assert_eq!(text(&hand, &mut client, "glob", &json!({"pattern": "*", "path": "x"})), "glob: x: no such file or directory");
+    assert_eq!(
+        text(&hand, &mut client, "glob", &json!({"pattern": "*", "path": "x"})),
+        "glob: x: no such file or directory"
+    );
 }
 
 #[test]
@@ -78,7 +92,9 @@ fn lines_that_match_carry_their_path_and_number() {
         ],
     );
     client.bash("mkfifo fifo; ln -s b.txt link");
-    let mut grep = |pattern: &str, path: Value| text(&hand, &mut client, "grep", &json!({"pattern": pattern, "path": path}));
+    let mut grep = |pattern: &str, path: Value| {
+        text(&hand, &mut client, "grep", &json!({"pattern": pattern, "path": path}))
+    };
     assert_eq!(grep("needle", Value::Null), ".env:1:needle=1\na/c.txt:1:needle\nb.txt:2:two needle");
     assert_eq!(grep("(?i)^needle\\d$", Value::Null), "a/c.txt:3:Needle9");
     assert_eq!(grep("needle", json!("b.txt")), "b.txt:2:two needle");
@@ -110,6 +126,6 @@ fn long_lines_and_long_results_are_cut() {
 fn searching_everything_does_not_fall_into_the_system() {
     let hand = Hand::start();
     let mut client = hand.connect();
-    let found = text(&hand, &mut client, "glob", &json!({"pattern": "proc/*/status", "path": "/"}));
+    let found = text(&hand, &mut client, "glob", &json!({"pattern": "*/self/status", "path": "/"}));
     assert_eq!(found, "no matches");
 }
