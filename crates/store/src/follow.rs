@@ -284,3 +284,70 @@ impl Hub {
         self.lock().channels.keys().copied().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use api::ids::Ids;
+    use api::time::Clock;
+    use api::time::Timestamp;
+
+    use super::*;
+
+    fn entries(numbers: std::ops::RangeInclusive<i64>) -> Vec<Arc<Entry>> {
+        let ids = Ids::new(Clock::manual(Timestamp(0)));
+        let entry = |seq| Entry {
+            seq,
+            thread: ids.make(),
+            id: ids.make(),
+            kind: "agent.message".into(),
+            public: None,
+            private: None,
+            created_at: Timestamp(0),
+            processed_at: None,
+            processes: None,
+        };
+        numbers.map(|seq| Arc::new(entry(seq))).collect()
+    }
+
+    fn numbers(signal: Option<Signal>) -> Vec<i64> {
+        match signal {
+            Some(Signal::Entries(entries)) => entries.iter().map(|entry| entry.seq).collect(),
+            Some(Signal::Lagged) => vec![-1],
+            None => Vec::new(),
+            Some(signal @ (Signal::Preview(_) | Signal::Deleted | Signal::Closed)) => panic!("{signal:?}"),
+        }
+    }
+
+    #[test]
+    fn a_shared_hub_publishes_in_order_without_a_gap_or_a_repetition() {
+        let hub = Hub::new(true);
+        let mailbox = Arc::new(Mailbox::default());
+        hub.subscribe(7, &mailbox);
+        // What other nodes wrote before this cannot be known here.
+        assert_eq!(hub.offer(7, entries(5..=6)), Offer::Done);
+        assert_eq!(numbers(mailbox.take()), [-1]);
+        assert_eq!(hub.offer(7, entries(9..=9)), Offer::Behind(6));
+        assert_eq!(hub.hear(7, 9), Offer::Behind(6));
+        assert!(numbers(mailbox.take()).is_empty());
+        assert_eq!(hub.offer(7, entries(6..=9)), Offer::Done);
+        assert_eq!(numbers(mailbox.take()), [7, 8, 9]);
+        assert_eq!(hub.offer(7, entries(9..=9)), Offer::Done);
+        assert_eq!(hub.hear(7, 8), Offer::Done);
+        assert!(numbers(mailbox.take()).is_empty());
+        hub.skip(7, 20);
+        assert_eq!(numbers(mailbox.take()), [-1]);
+        assert_eq!(hub.offer(7, entries(21..=21)), Offer::Done);
+        assert_eq!(numbers(mailbox.take()), [21]);
+    }
+
+    #[test]
+    fn a_hub_forgets_a_session_that_nobody_follows() {
+        let hub = Hub::new(false);
+        let mailbox = Arc::new(Mailbox::default());
+        hub.subscribe(7, &mailbox);
+        assert_eq!(hub.offer(7, entries(3..=3)), Offer::Done);
+        assert_eq!(numbers(mailbox.take()), [3]);
+        hub.unsubscribe(7, &mailbox);
+        assert_eq!(hub.followed(), [0_i64; 0]);
+    }
+}
