@@ -34,6 +34,9 @@ pub use embedded::Embedded;
 pub use embedded::SpawnerInfo;
 pub use error::Error;
 
+/// The program inside a sandbox, built by this crate's build script.
+static HAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hand"));
+
 /// Makes sandboxes, one per session, and finds those that outlived the server that made them.
 #[async_trait]
 pub trait Backend: Send + Sync {

@@ -11,6 +11,7 @@
 mod error;
 mod furnish;
 mod identity;
+mod probe;
 mod root;
 mod seccomp;
 mod sys;
@@ -30,6 +31,7 @@ use serde::Serialize;
 use crate::protocol::control;
 pub use error::Error;
 use error::Step;
+pub use probe::Probe;
 
 /// The descriptor of the user namespace that is entered last; only open for [`Identity::Range`].
 pub const USER_NAMESPACE_FD: RawFd = 4;

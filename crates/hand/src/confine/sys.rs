@@ -289,6 +289,12 @@ pub(super) fn landlock_version() -> io::Result<c_long> {
     check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0usize, 1u32) })
 }
 
+/// Effective user and group of this process.
+pub(super) fn ids() -> (u32, u32) {
+    // SAFETY: both take nothing and cannot fail.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
 /// Reads the one message that `fd` holds next.
 pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {

@@ -52,8 +52,15 @@ pub(crate) struct Groups {
 /// The groups of one sandbox.
 #[derive(Debug)]
 pub(super) struct Group {
-    folders: Vec<PathBuf>,
+    folders: Vec<(Bounds, PathBuf)>,
     unified: Option<File>,
+}
+
+/// What a group bounds.
+#[derive(Clone, Copy, Debug)]
+enum Bounds {
+    Everything,
+    Only(Controller),
 }
 
 impl Groups {
@@ -97,30 +104,30 @@ impl Groups {
         self.has_memory
     }
 
-    /// The groups of a new sandbox, with its limits.
-    pub(super) fn make(&self, name: &str, limits: &Limits) -> io::Result<Group> {
+    /// The groups of a new sandbox, without limits yet.
+    pub(super) fn make(&self, name: &str) -> io::Result<Group> {
         let mut group = Group { folders: Vec::new(), unified: None };
-        let made = self.fill(&mut group, name, limits);
+        let made = self.fill(&mut group, name);
         if made.is_err() {
             group.remove();
         }
         made.map(|()| group)
     }
 
-    fn fill(&self, group: &mut Group, name: &str, limits: &Limits) -> io::Result<()> {
+    fn fill(&self, group: &mut Group, name: &str) -> io::Result<()> {
         match &self.parents {
             Parents::Unified(parent) => {
                 let folder = make_folder(parent, name)?;
-                group.folders.push(folder.clone());
                 group.unified = Some(File::open(&folder)?);
-                limit_unified(&folder, limits)
+                group.folders.push((Bounds::Everything, folder));
             }
-            Parents::PerController(found) => found.iter().try_for_each(|(controller, parent)| {
-                let folder = make_folder(parent, name)?;
-                group.folders.push(folder.clone());
-                limit_separate(*controller, &folder, limits)
-            }),
+            Parents::PerController(found) => {
+                for (controller, parent) in found {
+                    group.folders.push((Bounds::Only(*controller), make_folder(parent, name)?));
+                }
+            }
         }
+        Ok(())
     }
 
     /// Removes the groups that all of this spawner's groups were in.
@@ -143,12 +150,21 @@ impl Group {
         if self.unified.is_some() {
             return Ok(());
         }
-        self.folders.iter().try_for_each(|folder| std::fs::write(folder.join("cgroup.procs"), pid.to_string()))
+        let pid = pid.to_string();
+        self.folders.iter().try_for_each(|(_, folder)| std::fs::write(folder.join("cgroup.procs"), &pid))
+    }
+
+    /// Bounds what the processes inside use.
+    pub(super) fn limit(&self, limits: &Limits) -> io::Result<()> {
+        self.folders.iter().try_for_each(|(bounds, folder)| match bounds {
+            Bounds::Everything => limit_unified(folder, limits),
+            Bounds::Only(controller) => limit_separate(*controller, folder, limits),
+        })
     }
 
     /// Removes the groups; false while something in them is still on its way out.
     pub(super) fn remove(&mut self) -> bool {
-        self.folders.retain(|folder| {
+        self.folders.retain(|(_, folder)| {
             let gone = std::fs::remove_dir(folder);
             gone.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
         });

@@ -15,6 +15,7 @@ use super::files::Files;
 use super::group::Group;
 use super::group::Groups;
 use super::host;
+use super::log;
 use super::owners::Owners;
 use super::owners::Range;
 use crate::Mode;
@@ -24,9 +25,6 @@ use crate::sys::process::Child;
 use crate::sys::process::Maps;
 use crate::sys::process::Start;
 use crate::sys::socket;
-
-/// The program inside a sandbox, built for this one.
-const HAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hand"));
 
 /// Part of a sandbox's memory that `/dev/shm` may take; a full one must not starve the processes.
 const SHARED_MEMORY_DIVISOR: u64 = 8;
@@ -40,6 +38,9 @@ pub(super) struct Launcher {
     pub(super) owners: Owners,
     pub(super) groups: Groups,
     program: OwnedFd,
+    spare: Option<Launched>,
+    /// Names the control groups.
+    made: u64,
 }
 
 /// A hand that was started and raises its walls now.
@@ -54,21 +55,63 @@ pub(super) struct Launched {
 impl Launcher {
     pub(super) fn new(mode: Mode, data_dir: &Path) -> io::Result<Self> {
         let (groups, seed) = host::groups(data_dir)?;
-        let program = process::sealed_program(HAND)?;
-        Ok(Self { mode, owners: Owners::new(mode, seed), groups, program })
+        let program = process::sealed_program(crate::HAND)?;
+        Ok(Self { mode, owners: Owners::new(mode, seed), groups, program, spare: None, made: 0 })
     }
 
-    /// Starts the hand of a sandbox.
+    /// Starts a hand for a sandbox that nobody has asked for yet: what does not depend on the session is behind it when
+    /// somebody does. Most of that time goes to the kernel's bookkeeping for control groups.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        if self.spare.is_none() {
+            self.spare = Some(self.make()?);
+        }
+        Ok(())
+    }
+
+    /// Gives the spare hand up, for the end.
+    pub(super) fn give_up_spare(&mut self) -> Option<Group> {
+        self.spare.take().and_then(|spare| self.undo(spare))
+    }
+
+    /// Starts a sandbox: its hand raises the walls from now on.
     pub(super) fn launch(&mut self, files: &Files, plan: &Plan) -> io::Result<Launched> {
-        let range = self.owners.take()?;
-        let mut group = match self.groups.make(plan.session.as_str(), &plan.limits) {
-            Ok(group) => group,
+        if let Some(spare) = self.spare.take() {
+            if matches!(spare.child.reap(false), Ok(None)) {
+                return self.begin(spare, files, plan);
+            }
+            self.undo(spare);
+        }
+        let launched = self.make()?;
+        self.begin(launched, files, plan)
+    }
+
+    fn begin(&mut self, launched: Launched, files: &Files, plan: &Plan) -> io::Result<Launched> {
+        let begun = (|| {
+            launched.group.limit(&plan.limits)?;
+            let spec = serde_json::to_vec(&self.spec(files, plan, launched.range.as_ref())?)?;
+            socket::send(launched.control.as_fd(), &spec, None)
+        })();
+        match begun {
+            Ok(()) => Ok(launched),
             Err(error) => {
-                self.owners.give_back(range);
+                self.undo(launched);
+                Err(error)
+            }
+        }
+    }
+
+    /// A hand that waits for its specification, in groups without limits.
+    fn make(&mut self) -> io::Result<Launched> {
+        self.made += 1;
+        let mut group = self.groups.make(&self.made.to_string())?;
+        let range = match self.owners.take() {
+            Ok(range) => range,
+            Err(error) => {
+                group.remove();
                 return Err(error);
             }
         };
-        match self.start(files, plan, range.as_ref(), &group) {
+        match self.start(range.as_ref(), &group) {
             Ok((child, control)) => Ok(Launched { child, control, group, range }),
             Err(error) => {
                 group.remove();
@@ -78,14 +121,17 @@ impl Launcher {
         }
     }
 
-    fn start(
-        &self,
-        files: &Files,
-        plan: &Plan,
-        range: Option<&Range>,
-        group: &Group,
-    ) -> io::Result<(Child, OwnedFd)> {
-        let spec = serde_json::to_vec(&self.spec(files, plan, range)?)?;
+    /// Ends a hand that was not used. Answers its group if that cannot be removed yet.
+    fn undo(&mut self, launched: Launched) -> Option<Group> {
+        let Launched { child, control: _, mut group, range } = launched;
+        if child.kill().and_then(|()| child.reap(true)).is_err() {
+            log("a hand that was not used has gone by itself");
+        }
+        self.owners.give_back(range);
+        (!group.remove()).then_some(group)
+    }
+
+    fn start(&self, range: Option<&Range>, group: &Group) -> io::Result<(Child, OwnedFd)> {
         let (control, theirs) = socket::message_pair()?;
         let (awaited, mut go) = io::pipe()?;
         let maps = match &self.owners {
@@ -101,16 +147,15 @@ impl Launcher {
             namespaces: host::namespaces(self.mode),
             maps,
         })?;
-        let sent = (|| {
+        let settled = (|| {
             group.take_in(child.pid)?;
             if let Owners::Subordinate(subordinate) = &self.owners {
                 subordinate.map(child.pid)?;
                 go.write_all(b"m")?;
             }
-            // Only now does the hand begin: whatever it makes is counted.
-            socket::send(control.as_fd(), &spec, None)
+            Ok(())
         })();
-        if let Err(error) = sent {
+        if let Err(error) = settled {
             child.kill()?;
             child.reap(true)?;
             return Err(error);

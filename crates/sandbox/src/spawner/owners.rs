@@ -4,6 +4,7 @@
 //! as a descriptor; nested namespaces are forbidden in it by its own count, whatever a filter lets through. Without root,
 //! ids come from `newuidmap` where the host grants some, and are a single one otherwise.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::io::Read;
@@ -166,6 +167,13 @@ fn settle(parent: &mut UnixStream) -> io::Result<()> {
     std::fs::write("/proc/sys/user/max_user_namespaces", "0")?;
     parent.write_all(b"d")?;
     parent.read(&mut [0]).map(drop)
+}
+
+impl fmt::Display for Subordinate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((user, users), (group, groups)) = (self.users, self.groups);
+        write!(f, "{users} users from {user}, {groups} groups from {group}")
+    }
 }
 
 impl Subordinate {

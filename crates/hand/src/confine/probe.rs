@@ -1,0 +1,75 @@
+//! Trying one wall by itself, for the report on what a host can do. The process is of no other use afterwards.
+
+use std::io;
+
+use super::seccomp;
+use super::sys;
+
+/// What can be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A user namespace with every other kind inside, and a mount in it.
+    UserNamespaces,
+    /// An overlay mounted by the root of a user namespace.
+    Overlay,
+    /// The filters of a sandbox.
+    Seccomp,
+    /// The kernel's version of Landlock.
+    Landlock,
+}
+
+impl Probe {
+    /// Every probe.
+    pub const ALL: [Self; 4] = [Self::UserNamespaces, Self::Overlay, Self::Seccomp, Self::Landlock];
+
+    /// The word that names it on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UserNamespaces => "user-namespaces",
+            Self::Overlay => "overlay",
+            Self::Seccomp => "seccomp",
+            Self::Landlock => "landlock",
+        }
+    }
+
+    /// Tries it; answers what is to be told about it.
+    pub fn run(self) -> io::Result<String> {
+        match self {
+            Self::UserNamespaces => {
+                enter_user_namespace()?;
+                sys::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)?;
+                sys::raise_loopback().map(|()| "all kinds together".to_owned())
+            }
+            Self::Overlay => {
+                enter_user_namespace()?;
+                try_overlay().map(|()| "volatile, in a user namespace".to_owned())
+            }
+            Self::Seccomp => {
+                sys::control_process(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+                seccomp::install().map(|()| "filters installed".to_owned()).map_err(io::Error::other)
+            }
+            Self::Landlock => sys::landlock_version().map(|version| format!("version {version}")),
+        }
+    }
+}
+
+fn enter_user_namespace() -> io::Result<()> {
+    let (uid, gid) = sys::ids();
+    sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    sys::mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")
+}
+
+fn try_overlay() -> io::Result<()> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    sys::mount(c"tmpfs", c"/tmp", c"tmpfs", flags, c"size=1m")?;
+    std::env::set_current_dir("/tmp")?;
+    for name in ["lower", "upper", "work", "root"] {
+        std::fs::create_dir(name)?;
+    }
+    let options = c"volatile,userxattr,lowerdir=lower,upperdir=upper,workdir=work";
+    sys::mount(c"overlay", c"root", c"overlay", flags, options)?;
+    std::fs::write("root/file", "written")
+}
