@@ -365,18 +365,13 @@ impl Server {
             Ok(answer) => answer,
             Err(outcome) => return self.finish(&id, &outcome),
         };
-        match serde_json::from_slice(&answer) {
-            Ok(Answer { content, is_error }) => {
-                let frame = encode(&Response::Result { id: id.clone(), content, is_error });
-                match frame {
-                    Ok(frame) => self.publish(&id, frame.into()),
-                    Err(error) => self.finish(&id, &Outcome::error(error.to_string())),
-                }
-            }
-            Err(_) => {
-                let text = format!("{}: the tool ended in the middle of its result", tool.name());
-                self.finish(&id, &Outcome::error(text));
-            }
+        let Ok(Answer { content, is_error }) = serde_json::from_slice(&answer) else {
+            let text = format!("{}: the tool ended in the middle of its result", tool.name());
+            return self.finish(&id, &Outcome::error(text));
+        };
+        match encode(&Response::Result { id: id.clone(), content, is_error }) {
+            Ok(frame) => self.publish(&id, frame.into()),
+            Err(error) => self.finish(&id, &Outcome::error(error.to_string())),
         }
     }
 
