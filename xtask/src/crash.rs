@@ -34,7 +34,7 @@ use crate::served::Served;
 use crate::served::Setup;
 
 /// Load must resume within this time of a restart.
-const RESUME_MAX: Duration = Duration::from_secs(60);
+const RESUME_MAX: Duration = Duration::from_mins(1);
 /// Longest wait between the return of load and the kill.
 const KILL_AFTER_MS: u64 = 60;
 /// A server that should die at a named point is killed when it has not reached it by then.
@@ -85,7 +85,7 @@ impl Default for Options {
 pub(crate) enum Database {
     /// The embedded one
     Sqlite,
-    /// A temporary `PostgreSQL` server
+    /// A temporary PostgreSQL server
     Postgres,
 }
 
@@ -116,7 +116,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn complain(&mut self, session: &str, what: String) {
+    fn complain(&mut self, session: &str, what: &str) {
         if self.complaints.len() < COMPLAINTS_MAX {
             self.complaints.push(format!("{session}: {what}"));
         }
@@ -130,7 +130,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
     let folder = std::env::temp_dir().join(format!("journeyman-crash-{seed}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    println!("crash run: {} kills on {:?}, seed {seed}, logs in {}", options.kills, options.database, folder.display());
+    println!(
+        "crash run: {} kills on {:?}, seed {seed}, logs in {}",
+        options.kills,
+        options.database,
+        folder.display()
+    );
     let upstream = mock::start(profile, &folder.join("mock-model.log"))?;
     let postgres = match options.database {
         Database::Sqlite => None,
@@ -227,8 +232,11 @@ impl Killer<'_> {
             }
             has_ended = self.server.ends_within(Duration::from_millis(1))?;
         }
-        let patience =
-            if self.is_named { NAMED_MAX } else { Duration::from_millis(1 + self.random.below(KILL_AFTER_MS)) };
+        let patience = if self.is_named {
+            NAMED_MAX
+        } else {
+            Duration::from_millis(1 + self.random.below(KILL_AFTER_MS))
+        };
         if !has_ended && !self.server.ends_within(patience)? {
             self.server.kill()?;
         }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 const BETA: &str = "managed-agents-2026-04-01";
 /// Nothing on loopback takes longer; what does is a hang to report.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One client: an address, a key and a connection.
 pub(crate) struct Client {

@@ -10,6 +10,9 @@ use crate::process;
 /// The official Python SDK that the suite is written against.
 const PYTHON_SDK: &str = "anthropic==2.12.0";
 
+/// What the suite needs, that SDK among it.
+const REQUIREMENTS: &str = "tests/python-sdk/requirements.txt";
+
 /// Something that could not be had.
 pub(crate) struct Missing(pub(crate) String);
 
@@ -41,8 +44,15 @@ pub(crate) fn python() -> Result<PathBuf, Missing> {
         packages(&["python3", "python3-venv"])?;
         create().map_err(|error| Missing(format!("a Python virtual environment: {error:#}")))?;
     }
-    process::run(process::command(&python).args(["-m", "pip", "install", "--quiet", PYTHON_SDK, "pytest"]))
-        .map_err(|error| Missing(format!("{PYTHON_SDK} and pytest: {error:#}")))?;
+    process::run(process::command(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--requirement",
+        REQUIREMENTS,
+    ]))
+    .map_err(|error| Missing(format!("the Python SDK: {error:#}")))?;
     println!("installed {PYTHON_SDK} and pytest in {}", venv.display());
     Ok(python)
 }
@@ -70,7 +80,9 @@ fn packages(names: &[&str]) -> Result<(), Missing> {
     let wanted = names.join(" ");
     let is_root = postgres::is_root().unwrap_or(false);
     if !is_root || process::find("apt-get").is_none() {
-        return Err(Missing(format!("{wanted}: not installed, and only root on Debian or Ubuntu can install it here")));
+        return Err(Missing(format!(
+            "{wanted}: not installed, and only root on Debian or Ubuntu can install it here"
+        )));
     }
     println!("installing {wanted}");
     let apt = |arguments: &[&str]| {

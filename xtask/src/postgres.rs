@@ -64,21 +64,8 @@ impl Postgres {
             .context("start PostgreSQL")?;
         let url = format!("postgres://journeyman@127.0.0.1:{port}/postgres");
         let server = Self { child, folder, url };
-        server.wait_until_ready(&programs, port)?;
+        wait_until_ready(&programs, port)?;
         Ok(server)
-    }
-
-    fn wait_until_ready(&self, programs: &Path, port: u16) -> Result<()> {
-        let deadline = Instant::now() + READY_MAX;
-        let mut probe = process::command(programs.join("pg_isready"));
-        probe.args(["-h", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null());
-        while !probe.status().context("ask PostgreSQL whether it is ready")?.success() {
-            if Instant::now() >= deadline {
-                bail!("PostgreSQL was not ready after {READY_MAX:?}");
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
     }
 }
 
@@ -89,6 +76,19 @@ impl Drop for Postgres {
         drop(self.child.wait());
         drop(std::fs::remove_dir_all(&self.folder));
     }
+}
+
+fn wait_until_ready(programs: &Path, port: u16) -> Result<()> {
+    let deadline = Instant::now() + READY_MAX;
+    let mut probe = process::command(programs.join("pg_isready"));
+    probe.args(["-h", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null());
+    while !probe.status().context("ask PostgreSQL whether it is ready")?.success() {
+        if Instant::now() >= deadline {
+            bail!("PostgreSQL was not ready after {READY_MAX:?}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// Whether this process runs as root.

@@ -110,7 +110,8 @@ fn copy_lines(from: impl std::io::Read, to: &mut dyn Write) -> String {
 
 fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let mut shown = program.file_name().unwrap_or(command.get_program()).to_string_lossy().into_owned();
+    let mut shown =
+        program.file_name().unwrap_or_else(|| command.get_program()).to_string_lossy().into_owned();
     for argument in command.get_args() {
         shown.push(' ');
         shown.push_str(&argument.to_string_lossy());

@@ -152,15 +152,15 @@ fn nextest_counts(output: &str) -> Option<(u64, u64)> {
 /// `test result: ok. 5 passed; 0 failed; …`, once per test binary.
 fn cargo_counts(output: &str) -> Option<(u64, u64)> {
     let results = output.lines().filter(|line| line.starts_with("test result: "));
-    let counts = results
+    results
         .map(|line| (count_before(line, "passed").unwrap_or(0), count_before(line, "failed").unwrap_or(0)))
-        .reduce(|sum, count| (sum.0 + count.0, sum.1 + count.1));
-    counts
+        .reduce(|sum, count| (sum.0 + count.0, sum.1 + count.1))
 }
 
 /// `1 failed, 12 passed in 3.20s`; an error in a fixture is a failure too.
 fn pytest_counts(output: &str) -> Option<(u64, u64)> {
-    let line = output.lines().rfind(|line| line.contains(" in ") && line.trim_end_matches('=').contains('s'))?;
+    let line =
+        output.lines().rfind(|line| line.contains(" in ") && line.trim_end_matches('=').contains('s'))?;
     let errors = count_before(line, "error").or_else(|| count_before(line, "errors")).unwrap_or(0);
     Some((count_before(line, "passed").unwrap_or(0), count_before(line, "failed").unwrap_or(0) + errors))
 }
@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn the_totals_of_every_tool_are_read() {
-        let nextest = "     Summary [   1.204s] 14 tests run: 11 passed (1 slow), 2 failed, 1 timed out, 0 skipped\n";
+        let nextest =
+            "     Summary [   1.204s] 14 tests run: 11 passed (1 slow), 2 failed, 1 timed out, 0 skipped\n";
         assert_eq!(nextest_counts(nextest), Some((11, 3)));
         assert_eq!(nextest_counts("error: could not compile"), None);
         let cargo = "test result: ok. 5 passed; 0 failed; 0 ignored\nx\ntest result: FAILED. 1 passed; 2 failed; 0 ignored\n";

@@ -40,7 +40,10 @@ pub(crate) fn configured(
         None => 3,
     };
     // A script that was given on purpose takes every model, see the routes that the configuration makes.
-    let first = models.routes.iter().find(|route| environment.get("JOURNEYMAN_SCRIPT").is_some() && route.pattern == "*");
+    let first = models
+        .routes
+        .iter()
+        .find(|route| environment.get("JOURNEYMAN_SCRIPT").is_some() && route.pattern == "*");
     let Some(route) = first.or_else(|| models.routes.iter().min_by_key(rank)) else { return Ok(None) };
     let Some(provider) = models.providers.get(&route.provider) else { return Ok(None) };
     let exact = (!route.pattern.contains('*')).then_some(route.pattern.as_str());

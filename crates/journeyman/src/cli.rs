@@ -51,7 +51,7 @@ pub(crate) struct Common {
     /// Folder of everything that is kept [default: journeyman-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// `PostgreSQL` to use instead of the embedded SQLite
+    /// PostgreSQL to use instead of the embedded SQLite
     #[arg(long, value_name = "URL")]
     pub(crate) database: Option<String>,
 }
@@ -89,7 +89,7 @@ pub(crate) struct Run {
     /// A running server; one is started for the task without it
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// Key for that server [default: JOURNEYMAN_API_KEY]
+    /// Key for that server [default: the one in the environment]
     #[arg(long, requires = "server")]
     pub(crate) key: Option<String>,
     /// Model of the agent

@@ -101,7 +101,10 @@ impl Client {
     }
 
     fn request(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        request.header("x-api-key", &self.key).header("anthropic-beta", BETA).header("anthropic-version", "2023-06-01")
+        request
+            .header("x-api-key", &self.key)
+            .header("anthropic-beta", BETA)
+            .header("anthropic-version", "2023-06-01")
     }
 }
 
@@ -120,7 +123,9 @@ impl Events {
                 let frame = String::from_utf8(frame).context("read the stream: it is not UTF-8")?;
                 let data: Vec<&str> = frame.lines().filter_map(|line| line.strip_prefix("data:")).collect();
                 if !data.is_empty() {
-                    return serde_json::from_str(&data.join("\n")).map(Some).context("read an event of the stream");
+                    return serde_json::from_str(&data.join("\n"))
+                        .map(Some)
+                        .context("read an event of the stream");
                 }
             }
             if self.buffer.len() > EVENT_BYTES_MAX {

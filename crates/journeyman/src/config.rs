@@ -58,8 +58,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Default => f.write_str("default"),
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Variable(name) => f.write_str(name),
-            Self::Flag(name) => f.write_str(name),
+            Self::Variable(name) | Self::Flag(name) => f.write_str(name),
         }
     }
 }
@@ -105,7 +104,7 @@ impl Config {
 
 /// The configuration file, which must exist only when it was named.
 fn file(named: Option<&Path>) -> Result<Option<(PathBuf, Table)>> {
-    let path = named.unwrap_or(Path::new(FILE));
+    let path = named.unwrap_or_else(|| Path::new(FILE));
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

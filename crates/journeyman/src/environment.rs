@@ -26,7 +26,11 @@ impl Environment {
     /// Reads it. Variables that are no UTF-8 are as good as not set: none of ours can be one.
     pub(crate) fn read() -> Self {
         let variables = std::env::vars_os();
-        Self(variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect())
+        Self(
+            variables
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+        )
     }
 
     /// An environment for a test.

@@ -51,11 +51,17 @@ pub(crate) async fn run(config: &Config, command: &Keys) -> Result<ExitCode> {
             println!("{:<29} {:<28} {:<28} name", "id", "created", "revoked");
             for key in store.list_keys().await.context("list keys")? {
                 let revoked = key.revoked_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
-                println!("{:<29} {:<28} {revoked:<28} {}", key.id.as_str(), key.created_at.to_string(), key.name);
+                println!(
+                    "{:<29} {:<28} {revoked:<28} {}",
+                    key.id.as_str(),
+                    key.created_at.to_string(),
+                    key.name
+                );
             }
         }
         Keys::Revoke { id, .. } => {
-            let id = ApiKeyId::parse(id).with_context(|| format!("{id} is not the id of a key: see `keys list`"))?;
+            let id = ApiKeyId::parse(id)
+                .with_context(|| format!("{id} is not the id of a key: see `keys list`"))?;
             store.revoke_key(&id, clock.now()).await?;
             println!("revoked {id}");
         }
@@ -65,7 +71,12 @@ pub(crate) async fn run(config: &Config, command: &Keys) -> Result<ExitCode> {
 
 /// Makes sure that there is a key: the fixed one when given, else the one of the first start. Returns the text of a
 /// key that was made here, which nobody else will ever see again.
-pub(crate) async fn ensure(store: &Store, clock: &Clock, ids: &Ids, fixed: Option<&str>) -> Result<Option<String>> {
+pub(crate) async fn ensure(
+    store: &Store,
+    clock: &Clock,
+    ids: &Ids,
+    fixed: Option<&str>,
+) -> Result<Option<String>> {
     if let Some(key) = fixed {
         insert_fixed(store, clock, ids, key).await?;
         return Ok(None);
@@ -141,7 +152,10 @@ fn base58(bytes: &[u8; 32]) -> String {
             carry = value / 58;
         }
     }
-    digits.iter().map(|digit| char::from(ALPHABET[usize::try_from(*digit).expect("a digit is below 58")])).collect()
+    digits
+        .iter()
+        .map(|digit| char::from(ALPHABET[usize::try_from(*digit).expect("a digit is below 58")]))
+        .collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,11 @@
 //!
 //! Everything that talks to a terminal or reads the environment is here; the other crates get values.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program talks to its terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program talks to its terminal"
+)]
 
 mod choice;
 mod cli;
@@ -33,7 +37,9 @@ use crate::environment::Environment;
 fn main() -> ExitCode {
     let command = match Arguments::parse().command {
         // The spawner forks, so no thread may exist yet.
-        Command::Spawner { data } => return sandbox::spawner::main(&data, &sandbox::spawner::Options::default()),
+        Command::Spawner { data } => {
+            return sandbox::spawner::main(&data, &sandbox::spawner::Options::default());
+        }
         command => command,
     };
     match dispatch(command, &Environment::read()) {
@@ -102,7 +108,11 @@ fn start_log(config: &Config, environment: &Environment) -> Result<()> {
     let level = &config.settings.log.level;
     let filter = EnvFilter::try_new(level).with_context(|| format!("read log.level {level:?}"))?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal)
+        .init();
     for name in environment.unknown() {
         tracing::warn!("the environment variable {name} means nothing to this program");
     }

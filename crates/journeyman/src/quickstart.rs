@@ -29,11 +29,16 @@ use crate::transcript::Transcript;
 
 const TASK: &str = "Write a Python script that computes the first 20 Fibonacci numbers, one per line, into the file \
                     fibonacci.txt. Run it, and show the file with cat.";
-const SYSTEM: &str = "You are a careful programmer. Work in /workspace with your tools, and keep your messages short.";
+const SYSTEM: &str =
+    "You are a careful programmer. Work in /workspace with your tools, and keep your messages short.";
 const NUMBERS: usize = 20;
 
 /// Runs it. Fails when the session did not end well or the file is not what it should be.
-pub(crate) async fn run(mut config: Config, environment: &Environment, flags: &Quickstart) -> Result<ExitCode> {
+pub(crate) async fn run(
+    mut config: Config,
+    environment: &Environment,
+    flags: &Quickstart,
+) -> Result<ExitCode> {
     let terminal = Terminal::new(Output::Out, environment.get("NO_COLOR").is_some());
     let chosen = choice::configured(&config.settings, environment, flags.model.as_deref())?;
     let choice = chosen.unwrap_or_else(|| choice::scripted(&mut config.settings));
@@ -109,7 +114,8 @@ async fn play(client: &Client, made: &Made, terminal: Terminal) -> Result<()> {
 
 /// The first numbers of the sequence, when an output shows them in a row. Both beginnings, 0 and 1, are usual.
 fn fibonacci(output: &str) -> Option<Vec<&str>> {
-    let shown: Vec<&str> = output.split(|char: char| !char.is_ascii_digit()).filter(|word| !word.is_empty()).collect();
+    let shown: Vec<&str> =
+        output.split(|char: char| !char.is_ascii_digit()).filter(|word| !word.is_empty()).collect();
     let sequences = [(0_u32, 1_u32), (1, 1)].map(|(first, second)| {
         let steps = std::iter::successors(Some((first, second)), |(a, b)| Some((*b, a + b)));
         steps.take(NUMBERS).map(|(number, _)| number.to_string()).collect::<Vec<_>>()
@@ -129,7 +135,9 @@ fn go_on(terminal: Terminal, config: &Config, running: &Running, key: &str, made
     } else {
         let listen = url.trim_start_matches("http://");
         let data = config.settings.server.data.display();
-        terminal.line(&format!("\n  {program} serve --listen {listen} --data {data}\n\nand in another terminal:"));
+        terminal.line(&format!(
+            "\n  {program} serve --listen {listen} --data {data}\n\nand in another terminal:"
+        ));
     }
     terminal.line(&format!(
         "
@@ -153,7 +161,8 @@ mod tests {
 
     #[test]
     fn the_numbers_are_found_wherever_they_are_shown() {
-        let from_zero = "0\n1\n1\n2\n3\n5\n8\n13\n21\n34\n55\n89\n144\n233\n377\n610\n987\n1597\n2584\n4181\n";
+        let from_zero =
+            "0\n1\n1\n2\n3\n5\n8\n13\n21\n34\n55\n89\n144\n233\n377\n610\n987\n1597\n2584\n4181\n";
         assert_eq!(fibonacci(from_zero).map(|numbers| numbers.len()), Some(NUMBERS));
         let from_one = from_zero.strip_prefix("0\n").unwrap().to_owned() + "6765";
         assert!(fibonacci(&format!("wrote it:\n{from_one}")).is_some());

@@ -109,7 +109,8 @@ fn file(path: &Path) -> Result<Value> {
         "webp" => ("image", "image/webp"),
         "pdf" => ("document", "application/pdf"),
         _ => {
-            let text = String::from_utf8(content).context("it is neither text nor a known kind of image or document")?;
+            let text = String::from_utf8(content)
+                .context("it is neither text nor a known kind of image or document")?;
             let source = json!({"type": "text", "media_type": "text/plain", "data": text});
             return Ok(json!({"type": "document", "source": source, "title": title}));
         }

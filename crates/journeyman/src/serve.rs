@@ -71,12 +71,17 @@ pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<Ex
 }
 
 /// Starts a server on a listener. The sandboxes' spawner starts with the first sandbox.
-pub(crate) async fn start(settings: &Settings, environment: &Environment, listener: TcpListener) -> Result<Running> {
+pub(crate) async fn start(
+    settings: &Settings,
+    environment: &Environment,
+    listener: TcpListener,
+) -> Result<Running> {
     let clock = Clock::system();
     let ids = Ids::new(clock.clone());
     let node = Node::claim(make_folder(&settings.server.data)?, &ids)?;
     let store = open_store(settings).await?;
-    let released = store.release_node(&node.prefix).await.context("take over from the last server on this data")?;
+    let released =
+        store.release_node(&node.prefix).await.context("take over from the last server on this data")?;
     if released > 0 {
         tracing::info!(sessions = released, "going on with {released} sessions of the last server");
     }
@@ -116,7 +121,17 @@ pub(crate) async fn start(settings: &Settings, environment: &Environment, listen
     tasks.spawn(server::serve(listener, parts));
     tasks.close();
     let key = made.or_else(|| fixed.map(str::to_owned));
-    Ok(Running { url: format!("http://{address}"), key, is_new_key, store, hands, harness, shutdown, tasks, _node: node })
+    Ok(Running {
+        url: format!("http://{address}"),
+        key,
+        is_new_key,
+        store,
+        hands,
+        harness,
+        shutdown,
+        tasks,
+        _node: node,
+    })
 }
 
 impl Running {

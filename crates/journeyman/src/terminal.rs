@@ -69,6 +69,8 @@ impl Terminal {
 
 /// Text of tools and models without what would steer the terminal: control characters become visible.
 pub(crate) fn tame(text: &str) -> String {
-    let tamed = text.chars().map(|char| if char.is_control() && char != '\n' && char != '\t' { '\u{fffd}' } else { char });
+    let tamed = text
+        .chars()
+        .map(|char| if char.is_control() && char != '\n' && char != '\t' { '\u{fffd}' } else { char });
     tamed.collect()
 }

@@ -116,7 +116,8 @@ impl Transcript {
     fn request(&mut self, event: &Value) {
         let usage = &event["model_usage"];
         let count = |key: &str| usage[key].as_u64().unwrap_or(0);
-        let read = count("input_tokens") + count("cache_read_input_tokens") + count("cache_creation_input_tokens");
+        let read =
+            count("input_tokens") + count("cache_read_input_tokens") + count("cache_creation_input_tokens");
         let took = self.request_started.take().map_or(0, |at| at.elapsed().as_millis());
         let told = format!("{read} tokens read, {} written, {took} ms", count("output_tokens"));
         self.say(Style::Faint, "model", &told);
@@ -156,7 +157,8 @@ pub(crate) fn usage(session: &Value) -> String {
     let count = |key: &str| usage[key].as_u64().unwrap_or(0);
     let mut told = format!("{} tokens in, {} out", count("input_tokens"), count("output_tokens"));
     if count("cache_read_input_tokens") > 0 {
-        write!(told, ", {} read from the cache", count("cache_read_input_tokens")).expect("a string takes every write");
+        write!(told, ", {} read from the cache", count("cache_read_input_tokens"))
+            .expect("a string takes every write");
     }
     let active = session["stats"]["active_seconds"].as_f64().unwrap_or(0.0);
     write!(told, ", {active:.2} s active").expect("a string takes every write");
@@ -168,7 +170,9 @@ fn text_of(event: &Value) -> String {
     let blocks = event["content"].as_array().map(Vec::as_slice).unwrap_or_default();
     let texts: Vec<String> = blocks
         .iter()
-        .map(|block| block["text"].as_str().map_or_else(|| format!("[{}]", plain(&block["type"])), str::to_owned))
+        .map(|block| {
+            block["text"].as_str().map_or_else(|| format!("[{}]", plain(&block["type"])), str::to_owned)
+        })
         .collect();
     texts.join("\n")
 }

@@ -105,7 +105,10 @@ impl Load {
             let results: Vec<Result<(Measured, Instant, Instant)>> = thread::scope(|scope| {
                 let client = || scope.spawn(|| self.round(operation, &start));
                 let threads: Vec<_> = (0..clients).map(|_| client()).collect();
-                threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a client panicked"))?).collect()
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().map_err(|_| anyhow!("a client panicked"))?)
+                    .collect()
             });
             let mut began: Option<Instant> = None;
             let mut ended: Option<Instant> = None;

@@ -32,18 +32,21 @@ pub(crate) fn cpu(id: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).context("read the times of a process")?;
     // The name may hold spaces; what follows its closing parenthesis does not.
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields).context("find the times of a process")?;
-    let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u32>().unwrap_or(0)).sum::<u32>();
+    let ticks =
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u32>().unwrap_or(0)).sum::<u32>();
     Ok(TICK * ticks)
 }
 
 /// Memory of a process that lies in RAM, in MiB.
 pub(crate) fn resident_mib(id: u32) -> Result<f64> {
-    let kib = u32::try_from(field(&format!("/proc/{id}/status"), "VmRSS:")?).context("read the memory of a process")?;
+    let kib = u32::try_from(field(&format!("/proc/{id}/status"), "VmRSS:")?)
+        .context("read the memory of a process")?;
     Ok(f64::from(kib) / 1024.0)
 }
 
 fn field(path: &str, name: &str) -> Result<u64> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+    let value =
+        text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
     value.with_context(|| format!("find {name} in {path}"))
 }

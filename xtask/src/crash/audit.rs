@@ -52,11 +52,11 @@ impl Audit<'_> {
         let listed: Vec<&str> = self.log.iter().filter_map(|event| event["id"].as_str()).collect();
         let unique: BTreeSet<&str> = listed.iter().copied().collect();
         if unique.len() < listed.len() {
-            self.doubled(format!("{} ids are listed more than once", listed.len() - unique.len()));
+            self.doubled(&format!("{} ids are listed more than once", listed.len() - unique.len()));
         }
         for id in &record.acknowledged {
             if !unique.contains(id.as_str()) {
-                self.lost(format!("acknowledged event {id} is not listed"));
+                self.lost(&format!("acknowledged event {id} is not listed"));
             }
         }
         let streamed: Vec<&str> = record.streamed.iter().map(String::as_str).collect();
@@ -64,8 +64,9 @@ impl Audit<'_> {
         let start = listed.iter().position(|id| id == first).unwrap_or(listed.len());
         if !listed[start..].starts_with(&streamed) {
             let expected = &listed[start..];
-            let at = expected.iter().zip(&streamed).take_while(|(listed, streamed)| listed == streamed).count();
-            self.lost(format!(
+            let at =
+                expected.iter().zip(&streamed).take_while(|(listed, streamed)| listed == streamed).count();
+            self.lost(&format!(
                 "the stream departs from the list at its event {at}: list {:?}, stream {:?}",
                 expected.get(at),
                 streamed.get(at)
@@ -78,14 +79,14 @@ impl Audit<'_> {
         let log = self.log;
         for event in log {
             if event["type"] == "user.message" && event["processed_at"].is_null() {
-                self.unfinished(format!("message {} was never processed", event["id"]));
+                self.unfinished(&format!("message {} was never processed", event["id"]));
             }
             if event["type"] == "session.status_idle" && event["stop_reason"]["type"] != "end_turn" {
-                self.unfinished(format!("a turn ended with {}", event["stop_reason"]));
+                self.unfinished(&format!("a turn ended with {}", event["stop_reason"]));
             }
         }
         if log.last().is_none_or(|event| event["type"] != "session.status_idle") {
-            self.unfinished("the log does not end idle".to_owned());
+            self.unfinished("the log does not end idle");
         }
     }
 
@@ -97,19 +98,21 @@ impl Audit<'_> {
         }
         for (line, count) in &seen {
             if !record.issued.contains(*line) {
-                self.doubled(format!("nobody asked for the effect {line:?}"));
+                self.doubled(&format!("nobody asked for the effect {line:?}"));
             } else if *count > 1 {
-                self.doubled(format!("effect {line} is there {count} times"));
+                self.doubled(&format!("effect {line} is there {count} times"));
             }
         }
         for call in pair(self.log) {
             let is_written = seen.contains_key(call.line);
             match call.results.as_slice() {
-                [] => self.unfinished(format!("the call for {:?} has no result", call.line)),
+                [] => self.unfinished(&format!("the call for {:?} has no result", call.line)),
                 [result] if result["is_error"] == true => self.failed(&call, result),
                 [_] if call.line.is_empty() || is_written => {}
-                [_] => self.lost(format!("effect {} is missing though its call succeeded", call.line)),
-                [..] => self.doubled(format!("the call for {:?} has {} results", call.line, call.results.len())),
+                [_] => self.lost(&format!("effect {} is missing though its call succeeded", call.line)),
+                [..] => {
+                    self.doubled(&format!("the call for {:?} has {} results", call.line, call.results.len()));
+                }
             }
         }
     }
@@ -119,21 +122,21 @@ impl Audit<'_> {
         if told.contains("unknown") || told.contains("ambiguous") {
             self.counts.ambiguous += 1;
         } else if !call.line.is_empty() {
-            self.lost(format!("the call for {} failed: {told}", call.line));
+            self.lost(&format!("the call for {} failed: {told}", call.line));
         }
     }
 
-    fn lost(&mut self, what: String) {
+    fn lost(&mut self, what: &str) {
         self.counts.lost += 1;
         self.counts.complain(self.session, what);
     }
 
-    fn doubled(&mut self, what: String) {
+    fn doubled(&mut self, what: &str) {
         self.counts.doubled += 1;
         self.counts.complain(self.session, what);
     }
 
-    fn unfinished(&mut self, what: String) {
+    fn unfinished(&mut self, what: &str) {
         self.counts.unfinished += 1;
         self.counts.complain(self.session, what);
     }
@@ -149,8 +152,12 @@ fn pair(log: &[Value]) -> Vec<Call<'_>> {
     calls
         .map(|call| {
             let command = call["input"]["command"].as_str().unwrap_or_default();
-            let line = command.strip_prefix("echo ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-            Call { line, results: results.remove(call["id"].as_str().unwrap_or_default()).unwrap_or_default() }
+            let line =
+                command.strip_prefix("echo ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+            Call {
+                line,
+                results: results.remove(call["id"].as_str().unwrap_or_default()).unwrap_or_default(),
+            }
         })
         .collect()
 }

@@ -27,7 +27,7 @@ const TURNS: u32 = 12;
 /// Commands of a turn; the model calls them in parallel.
 const COMMANDS: u32 = 2;
 /// Nothing may take longer than this, kills and restarts included.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Between attempts while the server is down.
 const PAUSE: Duration = Duration::from_millis(3);
 /// How often the effects are asked for: a kill can make that call ambiguous too.
@@ -36,9 +36,11 @@ const READINGS_MAX: u32 = 50;
 /// Makes the agent and the environment that all sessions use.
 pub(crate) fn prepare(address: SocketAddr, key: &str) -> Result<(String, String)> {
     let mut client = Client::new(address, key);
-    let agent = json!({"name": "crash", "model": "claude-opus-4-5", "tools": [{"type": "agent_toolset_20260401"}]});
+    let agent =
+        json!({"name": "crash", "model": "claude-opus-4-5", "tools": [{"type": "agent_toolset_20260401"}]});
     let agent = client.post("/v1/agents", &agent.to_string())?.json()?;
-    let environment = json!({"name": "crash", "config": {"type": "cloud", "networking": {"type": "unrestricted"}}});
+    let environment =
+        json!({"name": "crash", "config": {"type": "cloud", "networking": {"type": "unrestricted"}}});
     let environment = client.post("/v1/environments", &environment.to_string())?.json()?;
     Ok((text(&agent["id"])?, text(&environment["id"])?))
 }
@@ -56,7 +58,7 @@ pub(crate) fn live(shared: &Shared) {
         if let Err(error) = life.run() {
             let mut counts = shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
             counts.unfinished += 1;
-            counts.complain(&life.record.session, format!("{error:#}"));
+            counts.complain(&life.record.session, &format!("{error:#}"));
         }
     }
 }
@@ -87,7 +89,8 @@ impl Life<'_> {
     /// A creation whose answer never came leaves an idle session behind, which harms nobody.
     fn create(&mut self) -> Result<()> {
         let body = json!({"agent": self.shared.agent, "environment_id": self.shared.environment}).to_string();
-        let session = self.persist("create a session", |client| client.post("/v1/sessions", &body)?.json())?;
+        let session =
+            self.persist("create a session", |client| client.post("/v1/sessions", &body)?.json())?;
         self.record.session = text(&session["id"])?;
         Ok(())
     }
@@ -127,30 +130,28 @@ impl Life<'_> {
             return Ok(());
         }
         while Instant::now() < deadline {
-            let has_news = match &mut self.stream {
-                Some(stream) => match stream.next() {
-                    Ok(Some(event)) => {
-                        let is_idle = event.data.contains("\"session.status_idle\"");
-                        self.last_event_id = event.id.clone().or(self.last_event_id.take());
-                        let event = event.json()?;
-                        // A message that waits is shown once without a time, which is not its place in the order.
-                        if !event["processed_at"].is_null() {
-                            self.record.streamed.push(text(&event["id"])?);
-                        }
-                        is_idle
-                    }
-                    Ok(None) | Err(_) => {
-                        self.stream = None;
-                        false
-                    }
-                },
-                None => self.connect(),
-            };
+            let has_news = if self.stream.is_some() { self.follow()? } else { self.connect() };
             if has_news && self.is_settled()? {
                 return Ok(());
             }
         }
         bail!("the session was not idle {PATIENCE:?} after a message")
+    }
+
+    /// Takes one event off the stream; true when it is the end of a turn. A stream that broke is closed.
+    fn follow(&mut self) -> Result<bool> {
+        let next = self.stream.as_mut().map(Events::next);
+        let Some(Ok(Some(event))) = next else {
+            self.stream = None;
+            return Ok(false);
+        };
+        let content = event.json()?;
+        self.last_event_id = event.id.or_else(|| self.last_event_id.take());
+        // A message that waits is shown once without a time, which is not its place in the order.
+        if !content["processed_at"].is_null() {
+            self.record.streamed.push(text(&content["id"])?);
+        }
+        Ok(content["type"] == "session.status_idle")
     }
 
     /// Opens the stream where it broke off; true when it was closed before. Without a stream the server is down, and
@@ -171,7 +172,8 @@ impl Life<'_> {
         let path = self.path("/events?order=desc&limit=1");
         let newest = self.persist("read the newest event", |client| client.get(&path)?.json())?;
         // No event at all: every message so far was sent in vain.
-        Ok(newest["data"].as_array().is_some_and(Vec::is_empty) || newest["data"][0]["type"] == "session.status_idle")
+        Ok(newest["data"].as_array().is_some_and(Vec::is_empty)
+            || newest["data"][0]["type"] == "session.status_idle")
     }
 
     /// What the commands left behind, as a last turn reads it.

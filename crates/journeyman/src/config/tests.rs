@@ -30,7 +30,8 @@ fn flags_go_before_the_environment_and_the_environment_before_the_file() {
     assert_eq!(config.settings.server.data, Path::new("from-env"));
     assert_eq!(config.settings.log.level, "debug");
     let shown = config.show();
-    let origin = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap().rsplit("# ").next().unwrap();
+    let origin =
+        |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap().rsplit("# ").next().unwrap();
     assert_eq!(origin("server.listen"), "--listen");
     assert_eq!(origin("server.data"), "JOURNEYMAN_DATA");
     assert_eq!(origin("log.level"), file.path().to_str().unwrap());
@@ -53,7 +54,8 @@ fn a_value_that_makes_no_sense_is_blamed_on_its_variable() {
 
 #[test]
 fn a_key_in_the_environment_makes_a_provider_and_a_route_and_is_not_shown() {
-    let config = load(None, &[("ANTHROPIC_API_KEY", "sk-secret"), ("ANTHROPIC_BASE_URL", "http://us")], None).unwrap();
+    let config =
+        load(None, &[("ANTHROPIC_API_KEY", "sk-secret"), ("ANTHROPIC_BASE_URL", "http://us")], None).unwrap();
     let models = &config.settings.models;
     assert_eq!(models.routes.len(), 1);
     assert_eq!(models.routes[0].provider, "anthropic");
@@ -84,7 +86,8 @@ fn a_route_of_the_file_goes_before_those_of_the_environment() {
          [[models.routes]]\npattern = \"gpt-*\"\nprovider = \"local\"\n[models.prices.\"gpt-4.1\"]\ninput = 1\noutput = 2\n",
     );
     let config = load(Some(file.path()), &[("JOURNEYMAN_SCRIPT", "script.toml")], None).unwrap();
-    let providers: Vec<&str> = config.settings.models.routes.iter().map(|route| route.provider.as_str()).collect();
+    let providers: Vec<&str> =
+        config.settings.models.routes.iter().map(|route| route.provider.as_str()).collect();
     assert_eq!(providers, ["local", "scripted"]);
     assert!(config.settings.models.prices.contains_key("gpt-4.1"));
 }

@@ -1,5 +1,7 @@
 //! The binary as a user meets it: its commands, its output, its exit codes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, its helpers included")]
+
 mod commands;
 mod program;
 mod quickstart;

@@ -93,7 +93,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
-        spawners(&self.folder).into_iter().for_each(|id| signal(id, "TERM"));
+        for id in spawners(&self.folder) {
+            signal(id, "TERM");
+        }
     }
 }
 

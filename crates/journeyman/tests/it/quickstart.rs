@@ -13,7 +13,9 @@ fn the_quickstart_does_a_real_task_and_leaves_nothing_running() {
     let told = String::from_utf8(output.stdout).unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{told}\n{log}");
-    for word in ["scripted", "python3 fib.py", "idle: end_turn", LAST_NUMBERS, "Usage", "curl", "from anthropic"] {
+    for word in
+        ["scripted", "python3 fib.py", "idle: end_turn", LAST_NUMBERS, "Usage", "curl", "from anthropic"]
+    {
         assert!(told.contains(word), "{word} is missing in\n{told}");
     }
     assert!(!told.contains('\u{1b}'), "no colour goes to a file");
