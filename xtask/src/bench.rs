@@ -94,7 +94,9 @@ fn turns(server: &Served) -> Result<()> {
             let cpu = machine::cpu(server.id())?;
             let measured = load.measure(operation, clients)?;
             let spent = machine::cpu(server.id())?.saturating_sub(cpu);
-            row(operation.name(), clients, &measured.latencies, Some(measured.per_second));
+            // The rest of the turn is not part of what is timed, so a rate would say nothing.
+            let per_second = (operation != Operation::FirstEvent).then_some(measured.per_second);
+            row(operation.name(), clients, &measured.latencies, per_second);
             if operation == Operation::ToolTurn {
                 let count = u32::try_from(measured.latencies.len()).unwrap_or(u32::MAX).max(1);
                 let each = millis(spent / count);

@@ -19,11 +19,13 @@ pub(crate) fn describe(folder: &Path) -> Result<String> {
     let count = std::thread::available_parallelism().context("count processors")?;
     let memory = field("/proc/meminfo", "MemTotal:")? / (1 << 20);
     let kernel = process::read(process::command("uname").arg("-sr"))?;
+    let load = std::fs::read_to_string("/proc/loadavg").context("read /proc/loadavg")?;
     Ok(format!(
-        "{count} × {}, {memory} GiB, {}, data on {}",
+        "{count} × {}, {memory} GiB, {}, data on {}, load average before {}",
         name.map_or("unknown processor", |(_, name)| name),
         kernel.trim(),
-        file_system(folder)?
+        file_system(folder)?,
+        load.split(' ').next().unwrap_or_default()
     ))
 }
 
