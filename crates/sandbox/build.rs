@@ -45,7 +45,18 @@ fn build(workspace: &Path, target_dir: &Path, target: &str) {
     // An explicit target keeps the flags away from procedural macros, which cannot be static.
     cargo
         .current_dir(workspace)
-        .args(["build", "--package", "hand", "--bin", "hand", "--profile", "hand", "--locked", "--offline", "--quiet"])
+        .args([
+            "build",
+            "--package",
+            "hand",
+            "--bin",
+            "hand",
+            "--profile",
+            "hand",
+            "--locked",
+            "--offline",
+            "--quiet",
+        ])
         .args(["--target", target])
         .arg("--target-dir")
         .arg(target_dir);

@@ -27,6 +27,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -41,6 +42,8 @@ use crate::task::Task;
 const WAITING_MAX: usize = 1024;
 /// Results that are kept for somebody to ask. The hand keeps them too, so a dropped one is asked for again.
 const KEPT_MAX: usize = 64;
+/// Frames that wait to be written. Each may be large.
+const FRAMES_MAX: usize = 4;
 /// How long a hand may take for a sign of life. It never does anything that takes long itself.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 64 * 1024;
@@ -49,9 +52,11 @@ const READ_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Connection {
     session: SessionId,
-    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    /// A frame that is in here is sent whole, whatever becomes of its sender.
+    frames: mpsc::Sender<Vec<u8>>,
     state: Arc<Mutex<State>>,
     _reader: Task,
+    _writer: Task,
 }
 
 #[derive(Debug, Default)]
@@ -90,8 +95,10 @@ impl Connection {
         stream.set_nonblocking(true)?;
         let (reader, writer) = UnixStream::from_std(stream)?.into_split();
         let state = Arc::new(Mutex::new(State::default()));
-        let task = Task::start(read(session.clone(), reader, Arc::clone(&state)));
-        Ok(Self { session, writer: tokio::sync::Mutex::new(writer), state, _reader: task })
+        let (frames, waiting) = mpsc::channel(FRAMES_MAX);
+        let reader = Task::start(read(session.clone(), reader, Arc::clone(&state)));
+        let writer = Task::start(write(waiting, writer, Arc::clone(&state)));
+        Ok(Self { session, frames, state, _reader: reader, _writer: writer })
     }
 
     /// The session whose sandbox it is.
@@ -146,35 +153,11 @@ impl Connection {
             }
             protocol::Error::Malformed(_) | protocol::Error::Unencodable(_) => self.lost(),
         })?;
-        let mut writer = self.writer.lock().await;
-        if self.is_lost() {
-            return Err(self.lost());
-        }
-        let mut frame = Unfinished { frame: &frame, written: 0, state: &self.state };
-        while frame.written < frame.frame.len() {
-            let sent = writer.write(&frame.frame[frame.written..]).await;
-            frame.written += sent.map_err(|_| self.lost())?;
-        }
-        Ok(())
+        self.frames.send(frame).await.map_err(|_| self.lost())
     }
 
     async fn settle(&self, receiver: oneshot::Receiver<Recall>) -> Result<Recall, Error> {
         receiver.await.map_err(|_| self.lost())
-    }
-}
-
-/// A frame on its way. When its sender is dropped half-way the stream is of no more use, and everybody has to know.
-struct Unfinished<'a> {
-    frame: &'a [u8],
-    written: usize,
-    state: &'a Mutex<State>,
-}
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if self.written > 0 && self.written < self.frame.len() {
-            lock(self.state).lose();
-        }
     }
 }
 
@@ -284,11 +267,20 @@ impl State {
             Response::Pong => {
                 for ping in self.pings.drain(..) {
                     // Whoever asked may have gone.
-                    drop(ping.send(()));
+                    let _: Result<(), ()> = ping.send(());
                 }
             }
         }
     }
+}
+
+async fn write(mut frames: mpsc::Receiver<Vec<u8>>, mut writer: OwnedWriteHalf, state: Arc<Mutex<State>>) {
+    while let Some(frame) = frames.recv().await {
+        if writer.write_all(&frame).await.is_err() {
+            break;
+        }
+    }
+    lock(&state).lose();
 }
 
 async fn read(session: SessionId, mut reader: OwnedReadHalf, state: Arc<Mutex<State>>) {

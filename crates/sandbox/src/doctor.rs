@@ -140,8 +140,9 @@ fn subordinate_ids() -> Primitive {
         present: found.is_some(),
         detail: found.map_or_else(|| "none that can be used".to_owned(), |found| found.to_string()),
         cost: "everything inside is one user; packages that make users cannot be installed",
-        remedy: "install `uidmap` and run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`"
-            .to_owned(),
+        remedy:
+            "install `uidmap` and run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`"
+                .to_owned(),
     }
 }
 
@@ -192,7 +193,8 @@ fn quota(data_dir: &Path) -> Primitive {
     let (kind, options) = file_system(data_dir);
     let has_projects = options.split(',').any(|option| option == "prjquota" || option == "pquota");
     let present = kind == "btrfs" || has_projects;
-    let detail = if present { format!("{kind} ({options})") } else { format!("{kind} without project quota") };
+    let detail =
+        if present { format!("{kind} ({options})") } else { format!("{kind} without project quota") };
     Primitive {
         name: "disk quota",
         present,

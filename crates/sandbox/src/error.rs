@@ -6,6 +6,7 @@ use api::ids::SessionId;
 
 /// A failure of the sandbox, as opposed to a tool that ran and failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(clippy::error_impl_error, reason = "always written sandbox::Error or imported alone")]
 pub enum Error {
     /// The sandbox died while the call ran: what the call did is not known.
     #[error("reach the sandbox of session {session}: it died")]

@@ -5,6 +5,7 @@ use std::io;
 /// Which step failed, and why. Goes to the spawner as text.
 #[derive(Debug, thiserror::Error)]
 #[error("{step}: {source}")]
+#[expect(clippy::error_impl_error, reason = "read as `confine::Error`")]
 pub struct Error {
     step: String,
     #[source]

@@ -36,8 +36,7 @@ const MASKED_FOLDERS: [&CStr; 6] = [
 ];
 
 /// Parts of `/proc` that can be looked at but not written.
-const READ_ONLY: [&CStr; 5] =
-    [c"/proc/sys", c"/proc/sysrq-trigger", c"/proc/irq", c"/proc/bus", c"/proc/fs"];
+const READ_ONLY: [&CStr; 5] = [c"/proc/sys", c"/proc/sysrq-trigger", c"/proc/irq", c"/proc/bus", c"/proc/fs"];
 
 const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "/dev/fd"),
@@ -130,7 +129,9 @@ fn write_names() -> Result<(), Error> {
 
 /// Whether something is mounted or made at this path of `/proc` or `/sys`, which are the kernel's.
 fn exists(path: &CStr) -> bool {
-    Path::new(std::ffi::OsStr::new(path.to_str().expect("our own constants are ASCII"))).symlink_metadata().is_ok()
+    Path::new(std::ffi::OsStr::new(path.to_str().expect("our own constants are ASCII")))
+        .symlink_metadata()
+        .is_ok()
 }
 
 /// Makes every component of the path a real folder, replacing whatever else a former life of the session left there.

@@ -34,7 +34,8 @@ pub(super) fn give_up_privilege(spec: &Spec, user_namespace: Option<OwnedFd>) ->
     let drops_groups = match spec.identity {
         Identity::Range { .. } => {
             sys::set_filesystem_ids(0).step("act as root again")?;
-            let namespace = user_namespace.ok_or_else(|| Error::new("enter the user namespace", "none was given"))?;
+            let namespace =
+                user_namespace.ok_or_else(|| Error::new("enter the user namespace", "none was given"))?;
             sys::enter_user_namespace(namespace.as_fd()).step("enter the user namespace")?;
             true
         }

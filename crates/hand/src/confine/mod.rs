@@ -38,6 +38,9 @@ pub const USER_NAMESPACE_FD: RawFd = 4;
 /// Longest specification, in bytes.
 pub const SPEC_BYTES_MAX: usize = 32 * 1024;
 
+/// How the reason of failed walls begins when the file system of a layer cannot map owners.
+pub const UNMAPPABLE: &str = "map the owners of a layer";
+
 /// Files in `/etc` that name the machine, and their text.
 pub const NAMES: [(&str, &str); 3] = [
     ("hosts", "127.0.0.1 localhost sandbox\n::1 localhost sandbox\n"),
@@ -109,7 +112,9 @@ pub fn control() -> Option<OwnedFd> {
 pub fn read_spec(control: BorrowedFd<'_>) -> Result<Spec, Error> {
     let mut buffer = vec![0; SPEC_BYTES_MAX];
     let length = sys::receive(control, &mut buffer).step("read the specification")?;
-    serde_json::from_slice(&buffer[..length]).map_err(std::io::Error::other).step("understand the specification")
+    serde_json::from_slice(&buffer[..length])
+        .map_err(std::io::Error::other)
+        .step("understand the specification")
 }
 
 /// Raises the walls around this process. When it returns, the process is shut in for good.

@@ -37,7 +37,9 @@ impl Probe {
         match self {
             Self::UserNamespaces => {
                 enter_user_namespace()?;
-                sys::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)?;
+                sys::unshare(
+                    libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS,
+                )?;
                 sys::raise_loopback().map(|()| "all kinds together".to_owned())
             }
             Self::Overlay => {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use super::Bind;
 use super::Identity;
 use super::Spec;
+use super::UNMAPPABLE;
 use super::c_path;
 use super::error::Error;
 use super::error::Step;
@@ -54,7 +55,7 @@ pub(super) fn assemble(spec: &Spec, owners: Option<BorrowedFd<'_>>) -> Result<Ca
     let hold = ATTRIBUTE_NO_SUID | ATTRIBUTE_NO_DEV;
     for (source, place) in [(&spec.lower, c"lower"), (&spec.writable, c"rw")] {
         let tree = sys::clone_mount(&c_path(source)?, false).step("capture a layer")?;
-        sys::set_mount_attributes(tree.as_fd(), hold, owners, false).step("map the owners of a layer")?;
+        sys::set_mount_attributes(tree.as_fd(), hold, owners, false).step(UNMAPPABLE)?;
         sys::attach(tree.as_fd(), place).step("attach a layer")?;
     }
     if let Identity::Range { first } = spec.identity {
@@ -120,7 +121,8 @@ fn capture_bind(bind: &Bind, owners: Option<BorrowedFd<'_>>) -> Result<OwnedFd, 
     match sys::set_mount_attributes(tree.as_fd(), attributes, owners, true) {
         Ok(()) => Ok(tree),
         Err(_) if bind.may_be_unmapped && owners.is_some() => {
-            sys::set_mount_attributes(tree.as_fd(), attributes, None, true).step("restrict a folder of the host")?;
+            sys::set_mount_attributes(tree.as_fd(), attributes, None, true)
+                .step("restrict a folder of the host")?;
             Ok(tree)
         }
         Err(error) => Err(error).step("map the owners of a folder of the host"),

@@ -160,9 +160,8 @@ pub(super) fn build(base: &Path) -> io::Result<()> {
 
 /// The host's folders that are mounted over the base.
 pub(super) fn binds() -> Vec<Bind> {
-    let own_folder = |name: &&str| {
-        Path::new("/").join(name).symlink_metadata().is_ok_and(|found| found.is_dir())
-    };
+    let own_folder =
+        |name: &&str| Path::new("/").join(name).symlink_metadata().is_ok_and(|found| found.is_dir());
     ["usr"].iter().chain(PROGRAMS.iter().filter(|name| own_folder(name))).map(|name| bind(name)).collect()
 }
 

@@ -263,8 +263,9 @@ fn try_unified(place: &Path, name: &str) -> Option<PathBuf> {
 fn separate_parents(mounts: &str, own: &str, name: &str) -> Vec<(Controller, PathBuf)> {
     let find = |controller: Controller| {
         let has = |options: &str| options.split(',').any(|option| option == controller.name());
-        let mount =
-            mounts.lines().find_map(|line| mount_point(line, |kind, options| kind == "cgroup" && has(options)))?;
+        let mount = mounts
+            .lines()
+            .find_map(|line| mount_point(line, |kind, options| kind == "cgroup" && has(options)))?;
         let own = own.lines().find_map(|line| {
             let (_, rest) = line.split_once(':')?;
             let (controllers, path) = rest.split_once(':')?;

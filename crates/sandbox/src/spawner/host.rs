@@ -80,7 +80,8 @@ fn maps_ranges() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.lines().any(|line| {
         let mut numbers = line.split_whitespace().map(str::parse::<u64>);
-        let (Some(Ok(inside)), Some(Ok(_)), Some(Ok(count))) = (numbers.next(), numbers.next(), numbers.next())
+        let (Some(Ok(inside)), Some(Ok(_)), Some(Ok(count))) =
+            (numbers.next(), numbers.next(), numbers.next())
         else {
             return false;
         };
@@ -108,7 +109,7 @@ fn namespace_remedy() -> String {
         std::fs::read_to_string(Path::new("/proc/sys").join(name)).is_ok_and(|text| text.trim() == value)
     };
     let program = std::fs::read_link("/proc/self/exe").unwrap_or_default();
-    let program = program.file_name().unwrap_or(OsStr::new("journeyman")).display().to_string();
+    let program = program.file_name().unwrap_or_else(|| OsStr::new("journeyman")).display().to_string();
     if is_set("kernel/apparmor_restrict_unprivileged_userns", "1") {
         format!(
             "allow it with an AppArmor profile (`profile journeyman /path/to/{program} flags=(unconfined) {{ userns, }}`), \

@@ -24,7 +24,6 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -69,13 +68,12 @@ fn begin(data_dir: &Path, options: &Options) -> io::Result<()> {
     let data_dir = data_dir.canonicalize()?;
     std::env::set_current_dir("/")?;
     let (listener, lock) = take(&data_dir)?;
+    let spawner = serve::Spawner::new(data_dir.clone(), *options, listener)?;
     match process::fork(0)? {
-        Forked::Parent(_) => {
-            // The lock and the socket live on in the copy.
-            Ok(())
-        }
+        // The lock and the socket live on in the copy.
+        Forked::Parent(_) => Ok(()),
         Forked::Child => {
-            let status = match run(data_dir, options, listener) {
+            let status = match detach(&data_dir).and_then(|()| spawner.serve()) {
                 Ok(()) => 0,
                 Err(error) => {
                     log(&format!("the spawner ended: {error}"));
@@ -90,7 +88,8 @@ fn begin(data_dir: &Path, options: &Options) -> io::Result<()> {
 
 /// Makes sure that this is the only spawner of the data folder, and starts to listen.
 fn take(data_dir: &Path) -> io::Result<(OwnedFd, File)> {
-    let lock = File::options().create(true).truncate(false).write(true).open(data_dir.join("spawner.lock"))?;
+    let lock =
+        File::options().create(true).truncate(false).write(true).open(data_dir.join("spawner.lock"))?;
     // One that is just ending holds it a little longer.
     let mut attempts = 0;
     while lock.try_lock().is_err() {
@@ -103,15 +102,14 @@ fn take(data_dir: &Path) -> io::Result<(OwnedFd, File)> {
     Ok((socket::listen(data_dir, wire::SOCKET)?, lock))
 }
 
-fn run(data_dir: PathBuf, options: &Options, listener: OwnedFd) -> io::Result<()> {
+/// Leaves everything of the process that started this one.
+fn detach(data_dir: &Path) -> io::Result<()> {
     process::lead_own_session()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let log = File::create(data_dir.join("spawner.log"))?;
     process::duplicate_onto(null.as_fd(), 0)?;
     process::duplicate_onto(null.as_fd(), 1)?;
-    process::duplicate_onto(log.as_fd(), 2)?;
-    drop((null, log));
-    serve::Spawner::new(data_dir, *options, listener)?.serve()
+    process::duplicate_onto(log.as_fd(), 2)
 }
 
 /// Writes a line to the spawner's log. There is nobody to tell when that fails.

@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use api::ids::SessionId;
+use hand::confine::UNMAPPABLE;
 
 use super::cell::After;
 use super::cell::Cell;
@@ -123,7 +124,8 @@ impl Spawner {
         match cell.said() {
             None => {}
             Some(Ok(())) => {
-                let State::Starting { waiting, .. } = std::mem::replace(&mut cell.state, State::Running) else {
+                let State::Starting { waiting, .. } = std::mem::replace(&mut cell.state, State::Running)
+                else {
                     return;
                 };
                 for waiter in waiting {
@@ -202,10 +204,16 @@ impl Spawner {
         }
         match state {
             State::Starting { waiting, .. } => {
-                waiting.into_iter().for_each(|waiter| self.fail(waiter, &reason));
+                for waiter in waiting {
+                    self.fail(waiter, &reason);
+                }
             }
             State::Running => log(&format!("the hand of {session} ended with {status}")),
-            State::Ending { after } => after.into_iter().for_each(|after| self.follow(session, after)),
+            State::Ending { after } => {
+                for after in after {
+                    self.follow(session, after);
+                }
+            }
         }
     }
 
@@ -218,6 +226,14 @@ impl Spawner {
     }
 
     fn fail(&mut self, waiter: Waiter, reason: &str) {
-        self.reply(waiter, Answer::Failed { reason: reason.to_owned() }, None);
+        let reason = reason.to_owned();
+        let answer = if reason.starts_with(UNMAPPABLE) {
+            let remedy = "put the data folder on ext4, xfs or btrfs under kernel 5.19 or newer, or run the server as \
+                          another user than root";
+            Answer::Unavailable { reason, remedy: remedy.to_owned() }
+        } else {
+            Answer::Failed { reason }
+        };
+        self.reply(waiter, answer, None);
     }
 }

@@ -137,7 +137,11 @@ impl Spawner {
             fds.push(fd);
         }
         let ready = process::wait_readable(&fds, self.timeout_ms())?;
-        Ok(sources.into_iter().zip(ready).filter_map(|(source, is_ready)| is_ready.then_some(source)).collect())
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter_map(|(source, is_ready)| is_ready.then_some(source))
+            .collect())
     }
 
     /// Milliseconds until time alone makes something happen; negative for never.

@@ -89,8 +89,9 @@ impl Trash {
 
 /// Runs in the process of its own.
 fn empty(files: &Files) -> bool {
-    let emptied =
-        process::die_with_parent().and_then(|()| process::close_from(3)).and_then(|()| files::empty(files.trash()));
+    let emptied = process::die_with_parent()
+        .and_then(|()| process::close_from(3))
+        .and_then(|()| files::empty(files.trash()));
     if let Err(error) = &emptied {
         log(&format!("empty the trash: {error}"));
     }

@@ -122,7 +122,8 @@ pub(crate) enum Maps<'a> {
     Awaited(BorrowedFd<'a>),
 }
 
-const STACK_BYTES: usize = 64 * 1024;
+/// The child makes a dozen calls.
+const STACK_BYTES: usize = 16 * 1024;
 
 #[repr(C, align(16))]
 struct Stack([u8; STACK_BYTES]);
@@ -342,10 +343,8 @@ pub(crate) fn sealed_program(program: &[u8]) -> io::Result<OwnedFd> {
 
 /// Waits until one of the descriptors can be read or the time is over; answers which can.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], timeout_ms: i32) -> io::Result<Vec<bool>> {
-    let mut waits: Vec<libc::pollfd> = fds
-        .iter()
-        .map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 })
-        .collect();
+    let mut waits: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
     let count = libc::nfds_t::try_from(waits.len()).map_err(io::Error::other)?;
     // SAFETY: pointer and count belong to the same list.
     match check(unsafe { libc::poll(waits.as_mut_ptr(), count, timeout_ms) }) {

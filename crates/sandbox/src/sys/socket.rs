@@ -79,8 +79,7 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, u32)> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let nowhere: *mut libc::sockaddr = std::ptr::null_mut();
     // SAFETY: the peer's address is not asked for.
-    let socket =
-        owned(unsafe { libc::accept4(listener.as_raw_fd(), nowhere, std::ptr::null_mut(), flags) })?;
+    let socket = owned(unsafe { libc::accept4(listener.as_raw_fd(), nowhere, std::ptr::null_mut(), flags) })?;
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).expect("a small size");
     // SAFETY: the structure that this option fills, and its size.
@@ -181,9 +180,10 @@ fn attached(message: &libc::msghdr) -> Vec<OwnedFd> {
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
                 let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
-                let first = libc::CMSG_DATA(header).cast::<RawFd>();
-                for index in 0..bytes / size_of::<RawFd>() {
-                    fds.push(OwnedFd::from_raw_fd(first.add(index).read_unaligned()));
+                let data = std::slice::from_raw_parts(libc::CMSG_DATA(header), bytes);
+                for number in data.chunks_exact(size_of::<RawFd>()) {
+                    let number = number.try_into().expect("cut to this size");
+                    fds.push(OwnedFd::from_raw_fd(RawFd::from_ne_bytes(number)));
                 }
             }
             header = libc::CMSG_NXTHDR(message, header);

@@ -25,9 +25,13 @@ async fn another_server_adopts_what_runs() {
 
     let adopted = ground.backend.adopt(&spec.session).await.unwrap().expect("the sandbox still runs");
     let hands = ground.hands(adopted);
-    let Recall::Finished(outcome) = hands.sandbox.recall(&slow.id).await.unwrap() else { panic!("it is known") };
+    let Recall::Finished(outcome) = hands.sandbox.recall(&slow.id).await.unwrap() else {
+        panic!("it is known")
+    };
     assert_eq!(text(&outcome), "slow result");
-    let Recall::Finished(outcome) = hands.sandbox.recall(&quick.id).await.unwrap() else { panic!("it is known") };
+    let Recall::Finished(outcome) = hands.sandbox.recall(&quick.id).await.unwrap() else {
+        panic!("it is known")
+    };
     assert!(!outcome.is_error);
     // Running it again gives the first result again.
     hands.bash("rm /workspace/q").await;
@@ -59,8 +63,11 @@ async fn asking_twice_at_once_makes_one_sandbox() {
     let ground = Ground::new();
     let spec = ground.spec();
     let other = Embedded::new(ground.config.clone());
-    let (one, two, three) =
-        tokio::join!(ground.backend.provision(&spec), ground.backend.provision(&spec), other.provision(&spec));
+    let (one, two, three) = tokio::join!(
+        ground.backend.provision(&spec),
+        ground.backend.provision(&spec),
+        other.provision(&spec)
+    );
     for sandbox in [one.unwrap(), two.unwrap(), three.unwrap()] {
         ground.hands(sandbox).bash("echo line >> /tmp/lines").await;
     }

@@ -70,11 +70,13 @@ async fn a_large_call_passes_and_an_oversized_one_is_refused() {
     let ground = Ground::new();
     let (_, hands) = ground.sandbox().await;
     let large = "x".repeat(8 << 20);
-    let write = hands.tool("write", &serde_json::json!({ "file_path": "/workspace/large", "content": large }));
+    let write =
+        hands.tool("write", &serde_json::json!({ "file_path": "/workspace/large", "content": large }));
     assert!(!hands.sandbox.execute(&write).await.unwrap().is_error);
     assert_eq!(hands.bash("stat -c %s /workspace/large").await, (8 << 20).to_string());
     let oversized = "x".repeat(65 << 20);
-    let write = hands.tool("write", &serde_json::json!({ "file_path": "/workspace/large", "content": oversized }));
+    let write =
+        hands.tool("write", &serde_json::json!({ "file_path": "/workspace/large", "content": oversized }));
     let refused = hands.sandbox.execute(&write).await;
     assert!(matches!(refused, Err(Error::TooLarge { .. })));
     assert_eq!(hands.bash("echo still here").await, "still here");

@@ -145,7 +145,8 @@ impl Hands {
 
     /// What a command prints; panics when it fails.
     pub(crate) async fn bash(&self, command: &str) -> String {
-        let outcome = self.try_bash(command).await.unwrap_or_else(|error| panic!("{command}: {}", chain(&error)));
+        let outcome =
+            self.try_bash(command).await.unwrap_or_else(|error| panic!("{command}: {}", chain(&error)));
         let text = text(&outcome);
         assert!(!outcome.is_error, "{command}: {text}");
         text

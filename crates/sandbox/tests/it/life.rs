@@ -114,7 +114,10 @@ async fn two_hundred_lives_leave_nothing_behind() {
     for round in 0..200 {
         let (session, hands) = ground.sandbox().await;
         if round % 20 == 0 {
-            assert_eq!(hands.bash("mkdir -p /a/b && echo x > /a/b/c && chmod 0 /a/b /a && echo ok").await, "ok");
+            assert_eq!(
+                hands.bash("mkdir -p /a/b && echo x > /a/b/c && chmod 0 /a/b /a && echo ok").await,
+                "ok"
+            );
         }
         alive.push(session);
         if alive.len() == 5 {
@@ -125,7 +128,9 @@ async fn two_hundred_lives_leave_nothing_behind() {
     }
     assert_eq!(ground.backend.list().await.unwrap(), Vec::new());
     until("nothing is left", || {
-        Traces::of(spawner, ground.data_dir()) == before && is_empty(ground.data_dir(), "sandboxes") && is_empty(ground.data_dir(), "trash")
+        Traces::of(spawner, ground.data_dir()) == before
+            && is_empty(ground.data_dir(), "sandboxes")
+            && is_empty(ground.data_dir(), "trash")
     })
     .await;
 }
@@ -184,7 +189,8 @@ async fn a_data_folder_may_have_a_long_path() {
 async fn file_tools_work_on_the_files_of_the_sandbox() {
     let ground = Ground::new();
     let (_, hands) = ground.sandbox().await;
-    let write = hands.tool("write", &serde_json::json!({ "file_path": "/workspace/a.txt", "content": "hello" }));
+    let write =
+        hands.tool("write", &serde_json::json!({ "file_path": "/workspace/a.txt", "content": "hello" }));
     let outcome = hands.sandbox.execute(&write).await.unwrap();
     assert!(!outcome.is_error, "{}", text(&outcome));
     assert_eq!(hands.bash("cat /workspace/a.txt; ln -s /etc/shadow /workspace/link").await, "hello");
@@ -216,9 +222,17 @@ impl Traces {
 /// Counts the control groups in every group of this name.
 fn groups_below(folder: &Path, name: &str) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
+    let folders =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
     folders
-        .map(|path| if path.ends_with(name) { std::fs::read_dir(path).unwrap().flatten().filter(|entry| entry.path().is_dir()).count() } else { groups_below(&path, name) })
+        .map(|path| {
+            if path.ends_with(name) {
+                let entries = std::fs::read_dir(path).unwrap().flatten();
+                entries.filter(|entry| entry.path().is_dir()).count()
+            } else {
+                groups_below(&path, name)
+            }
+        })
         .sum()
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Most tests need a host that can make sandboxes; each one has a data folder and a spawner of its own, and ends it.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, some of which print figures")]
+
 mod adoption;
 mod bounds;
 mod doctor;

@@ -29,7 +29,8 @@ async fn an_unprivileged_spawner_makes_sandboxes_with_the_same_walls() {
         "cat /proc/1/environ",
         "test -e /etc/shadow",
     ] {
-        let outcome = hands.bash(&format!("( {command} ) >/dev/null 2>&1 && echo it works || echo refused")).await;
+        let outcome =
+            hands.bash(&format!("( {command} ) >/dev/null 2>&1 && echo it works || echo refused")).await;
         assert_eq!(outcome, "refused", "{command}");
     }
     assert_eq!(hands.bash("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await, "lo");
@@ -40,7 +41,9 @@ async fn an_unprivileged_spawner_keeps_and_removes_files() {
     let ground = Ground::of_nobody();
     let spec = ground.spec();
     let hands = ground.provision(&spec).await;
-    hands.bash("mkdir -p /workspace/shut/in && echo kept > /workspace/shut/in/file && chmod 0 /workspace/shut").await;
+    hands
+        .bash("mkdir -p /workspace/shut/in && echo kept > /workspace/shut/in/file && chmod 0 /workspace/shut")
+        .await;
     ground.backend.destroy(&spec.session, true).await.unwrap();
     assert!(matches!(hands.try_bash("true").await, Err(Error::Lost { .. })));
     let hands = ground.provision(&spec).await;

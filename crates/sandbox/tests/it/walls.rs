@@ -8,13 +8,23 @@ use crate::ground::Ground;
 async fn a_sandbox_is_a_machine_of_its_own() {
     let ground = Ground::new();
     let (_, hands) = ground.sandbox().await;
-    assert_eq!(hands.bash("id -u; id -g; hostname; pwd; echo $HOME").await, "0\n0\nsandbox\n/workspace\n/root");
+    assert_eq!(
+        hands.bash("id -u; id -g; hostname; pwd; echo $HOME").await,
+        "0\n0\nsandbox\n/workspace\n/root"
+    );
     let listed = hands.bash("ls /").await;
-    for name in ["bin", "dev", "etc", "home", "lib", "mnt", "proc", "root", "tmp", "usr", "var", "workspace"] {
+    for name in ["bin", "dev", "etc", "home", "lib", "mnt", "proc", "root", "tmp", "usr", "var", "workspace"]
+    {
         assert!(listed.lines().any(|one| one == name), "{name} in {listed}");
     }
-    assert_eq!(hands.bash("cat /etc/hostname; getent passwd root").await, "sandbox\nroot:x:0:0:root:/root:/bin/bash");
-    assert_eq!(hands.bash("stat -c '%U %a' / /tmp /workspace /root").await, "root 755\nroot 1777\nroot 755\nroot 700");
+    assert_eq!(
+        hands.bash("cat /etc/hostname; getent passwd root").await,
+        "sandbox\nroot:x:0:0:root:/root:/bin/bash"
+    );
+    assert_eq!(
+        hands.bash("stat -c '%U %a' / /tmp /workspace /root").await,
+        "root 755\nroot 1777\nroot 755\nroot 700"
+    );
     assert_eq!(hands.bash("echo a > /dev/null; head -c 3 /dev/zero | wc -c; ls /dev/pts").await, "3\nptmx");
 }
 
@@ -74,10 +84,14 @@ async fn no_new_walls_can_be_made_or_taken_down() {
         "ip link set lo down",
         "kill -KILL 1 && sleep 0.05 && test ! -e /proc/1",
     ] {
-        let outcome = hands.bash(&format!("( {command} ) >/dev/null 2>&1 && echo it works || echo refused")).await;
+        let outcome =
+            hands.bash(&format!("( {command} ) >/dev/null 2>&1 && echo it works || echo refused")).await;
         assert_eq!(outcome, "refused", "{command}");
     }
-    assert_eq!(hands.bash("grep -e NoNewPrivs -e Seccomp: /proc/self/status | tr -d '\\t'").await, "NoNewPrivs:1\nSeccomp:2");
+    assert_eq!(
+        hands.bash("grep -e NoNewPrivs -e Seccomp: /proc/self/status | tr -d '\\t'").await,
+        "NoNewPrivs:1\nSeccomp:2"
+    );
     let capabilities = hands.bash("grep -e CapBnd -e CapEff /proc/self/status | cut -f2 | sort -u").await;
     assert_eq!(capabilities, "00000000000404fb");
 }
@@ -147,7 +161,10 @@ async fn uploads_are_shown_and_cannot_be_changed() {
     assert_eq!(hands.bash("stat -c %U /mnt/session/uploads/given.txt").await, "root");
     let write = "echo x > /mnt/session/uploads/given.txt || rm /mnt/session/uploads/given.txt";
     assert_eq!(hands.bash(&format!("({write}) 2>/dev/null || echo refused")).await, "refused");
-    assert_eq!(hands.bash("echo x > /mnt/session/outputs/result && cat /mnt/session/outputs/result").await, "x");
+    assert_eq!(
+        hands.bash("echo x > /mnt/session/outputs/result && cat /mnt/session/outputs/result").await,
+        "x"
+    );
 }
 
 #[tokio::test]
