@@ -14,12 +14,16 @@ pub struct Model {
     pub display_name: String,
     /// When it was released; the epoch when that is not known.
     pub created_at: Timestamp,
+    /// Longest input; `None` when that is not known.
+    pub max_input_tokens: Option<u64>,
+    /// Longest output; `None` when that is not known.
+    pub max_tokens: Option<u64>,
 }
 
 impl Model {
     /// The answer.
     pub fn render(&self) -> String {
-        let Self { id, display_name, created_at } = self;
+        let Self { id, display_name, created_at, max_input_tokens, max_tokens } = self;
         json!({
             "type": "model",
             "id": id,
@@ -27,8 +31,8 @@ impl Model {
             "created_at": created_at,
             "lifecycle": "active",
             "line": null,
-            "max_input_tokens": null,
-            "max_tokens": null,
+            "max_input_tokens": max_input_tokens,
+            "max_tokens": max_tokens,
             "capabilities": null,
             "allowed_fallback_models": null,
             "deprecated_at": null,

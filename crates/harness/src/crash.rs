@@ -11,7 +11,7 @@ pub struct CrashPoint {
 }
 
 /// The points, in the order in which a turn passes them.
-pub const POINTS: [&str; 9] = [
+const POINTS: [&str; 9] = [
     "input_stored",
     "driver_started",
     "before_append",

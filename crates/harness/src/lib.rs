@@ -63,12 +63,19 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     /// Sessions that are driven here, by store key.
     pub(crate) drivers: Mutex<HashMap<i64, shell::Seat>>,
+    /// States of sessions that came to rest lately.
+    pub(crate) resting: shell::Resting,
 }
 
 impl Harness {
     /// A harness that drives nothing yet; see [`Harness::start`].
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts, tasks: Tasks::new(), drivers: Mutex::new(HashMap::new()) }))
+        Self(Arc::new(Inner {
+            parts,
+            tasks: Tasks::new(),
+            drivers: Mutex::default(),
+            resting: shell::Resting::default(),
+        }))
     }
 
     /// Takes up the sessions whose drivers died, now and from here on, and keeps the leases of its own alive.

@@ -22,6 +22,12 @@ pub(crate) const ENTRIES_PER_READ_MAX: usize = 1_000;
 /// Reports of ended effects that may wait for one driver. More calls than this in one reply only make senders wait.
 pub(crate) const REPORTS_MAX: usize = 64;
 
+/// Sessions at rest whose state is kept in memory, so that their next turn starts without folding the log.
+pub(crate) const RESTED_MAX: usize = 128;
+
+/// Bytes of conversation that all states at rest may hold together.
+pub(crate) const RESTED_BYTES_MAX: usize = 8 << 20;
+
 /// Rounds of deciding without anything to perform. The longest honest chain is three; more is a bug in the brain.
 pub(crate) const DECISIONS_MAX: u32 = 32;
 

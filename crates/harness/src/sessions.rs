@@ -182,6 +182,7 @@ impl Harness {
         };
         let ended = parts.store.append(append).await;
         ended.map_err(|source| error::wire("archive", &session.id, &source))?;
+        drop(self.0.resting.take(session.key));
         self.free_sandbox(session.id.clone());
         self.read(session).await
     }
@@ -190,6 +191,7 @@ impl Harness {
     pub async fn delete_session(&self, session: &SessionRecord) -> Result<(), Error> {
         match self.0.parts.store.delete_session(&session.workspace, &session.id).await {
             Ok(()) => {
+                drop(self.0.resting.take(session.key));
                 self.free_sandbox(session.id.clone());
                 Ok(())
             }

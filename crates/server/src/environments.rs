@@ -144,7 +144,7 @@ pub(crate) async fn find(
     id: &EnvironmentId,
 ) -> Result<EnvironmentRecord, Failure> {
     let found = server.store.environment(workspace, id).await?;
-    Ok(found.ok_or_else(|| error::not_found(ENVIRONMENT, id.as_str()))?)
+    Ok(found.ok_or_else(|| error::not_found(ENVIRONMENT, id.as_str()).with_code("environment_not_found"))?)
 }
 
 fn parse(record: &EnvironmentRecord) -> Result<Environment, Failure> {

@@ -54,7 +54,6 @@ async fn retrieve(
 }
 
 fn wire(model: ModelInfo) -> Model {
-    // The wire type has no place yet for what is known of the model's limits.
-    let ModelInfo { id, display_name, created_at, max_input_tokens: _, max_tokens: _ } = model;
-    Model { id, display_name, created_at }
+    let ModelInfo { id, display_name, created_at, max_input_tokens, max_tokens } = model;
+    Model { id, display_name, created_at, max_input_tokens, max_tokens }
 }

@@ -166,6 +166,12 @@ impl State {
         self.is_terminated || (self.turn.is_none() && self.inputs.is_empty() && self.interrupts.is_empty())
     }
 
+    /// Bytes of conversation that it holds.
+    pub fn bytes(&self) -> usize {
+        let blocks = self.conversation.iter().flat_map(|message| &message.content);
+        blocks.map(|block| block.get().len()).sum()
+    }
+
     /// An open call's tool and input.
     pub fn call(&self, event: &EventId) -> Option<(&str, &Arc<RawValue>)> {
         let calls = &self.turn.as_ref()?.calls;

@@ -7,8 +7,6 @@ use api::emitted::RetryStatus;
 use api::emitted::SessionError;
 use api::emitted::SessionErrorKind;
 use api::ids::EventId;
-use api::ids::SessionId;
-use api::ids::ThreadId;
 use sandbox::Spec;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
@@ -18,11 +16,13 @@ use super::act;
 use super::ask;
 use super::journal::Journal;
 use super::journal::Written;
+use super::rested::Rested;
 use crate::Inner;
 use crate::brain;
 use crate::brain::Decision;
 use crate::brain::Effect;
 use crate::brain::Outcome;
+use crate::brain::State;
 use crate::crash;
 use crate::limits;
 
@@ -34,9 +34,6 @@ pub(crate) struct Report {
 
 struct Driver {
     inner: Arc<Inner>,
-    key: i64,
-    session: SessionId,
-    thread: ThreadId,
     journal: Journal,
     under_way: HashMap<Effect, AbortHandle>,
     reporter: mpsc::Sender<Report>,
@@ -62,16 +59,10 @@ pub(crate) async fn drive(
     must_park: bool,
 ) -> Result<(), store::Error> {
     crash::point(inner.parts.crash.as_ref(), "driver_started");
-    let Some(record) = inner.parts.store.session_by_key(key).await? else {
-        return Ok(());
-    };
+    let Some(rested) = find(&inner, key).await? else { return Ok(()) };
+    let journal = Journal::open(Arc::clone(&inner), rested, epoch).await?;
     let (reporter, mut reports) = mpsc::channel(limits::REPORTS_MAX);
-    let thread = record.thread.clone();
-    let journal = Journal::open(Arc::clone(&inner), key, epoch, thread.clone()).await?;
-    let session = record.id;
-    let under_way = HashMap::new();
-    let mut driver =
-        Driver { inner, key, session, thread, journal, under_way, reporter, finished: Vec::new() };
+    let mut driver = Driver { inner, journal, under_way: HashMap::new(), reporter, finished: Vec::new() };
     if driver.journal.state.is_active() {
         driver.journal.resume();
     }
@@ -97,6 +88,16 @@ pub(crate) async fn drive(
             () = news.notified() => driver.journal.read_news().await?,
         }
     }
+}
+
+/// The session as it rested last, here or at the beginning of its log.
+async fn find(inner: &Inner, key: i64) -> Result<Option<Rested>, store::Error> {
+    if let Some(rested) = inner.resting.take(key) {
+        return Ok(Some(rested));
+    }
+    let record = inner.parts.store.session_by_key(key).await?;
+    let state = State::new(inner.parts.policy);
+    Ok(record.map(|record| Rested { key, session: record.id, thread: record.thread, state, head: 0 }))
 }
 
 impl Driver {
@@ -134,8 +135,8 @@ impl Driver {
                 let Some(request) = brain::context(&self.journal.state) else {
                     return;
                 };
-                let thread = self.thread.clone();
-                self.spawn(effect.clone(), ask::ask(inner, self.key, thread, span.clone(), request));
+                let thread = self.journal.thread.clone();
+                self.spawn(effect.clone(), ask::ask(inner, self.journal.key, thread, span.clone(), request));
             }
             Effect::CancelAsk { span } => {
                 if let Some(handle) = self.under_way.remove(&Effect::Ask { span: span.clone() }) {
@@ -149,18 +150,18 @@ impl Driver {
                     return;
                 };
                 let (id, tool, input) = (call.clone(), tool.to_owned(), Arc::clone(input));
-                let call = sandbox::Call { id, thread: self.thread.clone(), tool, input };
+                let call = sandbox::Call { id, thread: self.journal.thread.clone(), tool, input };
                 let spec = self.spec();
                 self.spawn(effect, act::run(inner, spec, call));
             }
             Effect::Recall { call } => {
-                let (session, call) = (self.session.clone(), call.clone());
+                let (session, call) = (self.journal.session.clone(), call.clone());
                 self.spawn(effect, act::recall(inner, session, call));
             }
             Effect::CancelRun { call } => {
                 let run = self.under_way.remove(&Effect::Run { call: call.clone() });
                 let run = run.or_else(|| self.under_way.remove(&Effect::Recall { call: call.clone() }));
-                let (session, call) = (self.session.clone(), call.clone());
+                let (session, call) = (self.journal.session.clone(), call.clone());
                 self.spawn(effect, act::cancel(inner, session, call, run));
             }
             Effect::Wait { until } => {
@@ -201,7 +202,7 @@ impl Driver {
         if !calls.is_empty() {
             let inner = Arc::clone(&self.inner);
             crash::point(inner.parts.crash.as_ref(), "before_acknowledge");
-            let session = self.session.clone();
+            let session = self.journal.session.clone();
             drop(self.inner.tasks.spawn("acknowledge results", act::acknowledge(inner, session, calls)));
         }
     }
@@ -218,6 +219,6 @@ impl Driver {
 
     fn spec(&self) -> Spec {
         let parts = &self.inner.parts;
-        Spec { session: self.session.clone(), limits: parts.limits, root: parts.root.clone() }
+        Spec { session: self.journal.session.clone(), limits: parts.limits, root: parts.root.clone() }
     }
 }

@@ -7,6 +7,7 @@ use api::entry::INPUT_PROCESSED;
 use api::entry::NewEntry;
 use api::entry::SESSION_RESUMED;
 use api::entry::raw;
+use api::ids::SessionId;
 use api::ids::ThreadId;
 use api::time::Timestamp;
 use api::usage::SessionUsage;
@@ -14,6 +15,7 @@ use store::Append;
 use store::Fence;
 use store::Patch;
 
+use super::rested::Rested;
 use crate::Inner;
 use crate::brain::Content;
 use crate::brain::Draft;
@@ -24,9 +26,10 @@ use crate::limits;
 /// The state of one session and the entries that it has and the store has not.
 pub(crate) struct Journal {
     inner: Arc<Inner>,
-    key: i64,
+    pub(crate) key: i64,
+    pub(crate) session: SessionId,
+    pub(crate) thread: ThreadId,
     epoch: i64,
-    thread: ThreadId,
     pub(crate) state: State,
     /// Last position that was read from or written to the store.
     head: i64,
@@ -38,22 +41,24 @@ pub(crate) struct Journal {
 pub(crate) enum Written {
     /// The lease is still ours.
     Kept,
-    /// The session is at rest and its lease was given back.
+    /// The session is at rest and its lease was given back. The journal is spent.
     Released,
 }
 
 impl Journal {
-    /// Folds the session's log.
-    pub(crate) async fn open(
-        inner: Arc<Inner>,
-        key: i64,
-        epoch: i64,
-        thread: ThreadId,
-    ) -> Result<Self, store::Error> {
-        let state = State::new(inner.parts.policy);
-        let mut journal = Self { inner, key, epoch, thread, state, head: 0, unwritten: Vec::new() };
+    /// Folds what the log has after the place where the session rested.
+    pub(crate) async fn open(inner: Arc<Inner>, rested: Rested, epoch: i64) -> Result<Self, store::Error> {
+        let Rested { key, session, thread, state, head } = rested;
+        let mut journal = Self { inner, key, session, thread, epoch, state, head, unwritten: Vec::new() };
         journal.read_news().await?;
         Ok(journal)
+    }
+
+    /// The session at rest.
+    fn rest(&mut self) -> Rested {
+        let state = std::mem::replace(&mut self.state, State::new(self.inner.parts.policy));
+        let (session, thread) = (self.session.clone(), self.thread.clone());
+        Rested { key: self.key, session, thread, state, head: self.head }
     }
 
     /// Applies what others appended since.
@@ -143,6 +148,9 @@ impl Journal {
         let appended = self.inner.parts.store.append(append).await?;
         crash::point(crash, "after_append");
         if appended.released {
+            self.head = appended.last;
+            let rested = self.rest();
+            self.inner.resting.put(rested);
             return Ok(Written::Released);
         }
         if appended.last >= appended.first {

@@ -8,6 +8,7 @@ mod act;
 mod ask;
 mod driver;
 mod journal;
+mod rested;
 mod sweep;
 
 use std::panic::AssertUnwindSafe;
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 use crate::Inner;
 use crate::limits;
 
+pub(crate) use rested::Resting;
 pub(crate) use sweep::sweep;
 
 /// Place of a driver in the table of running sessions.

@@ -244,3 +244,28 @@ async fn a_running_session_can_be_neither_archived_nor_deleted() {
     let error = stage.harness.send(&archived, events).await.unwrap_err();
     assert_eq!((error.status, error.retry), (409, Some(false)));
 }
+
+#[tokio::test]
+async fn every_turn_sees_the_same_past_with_or_without_a_restart_in_between() {
+    let mut stage = Stage::new().await;
+    let session = stage.session().await;
+    for turn in 0..4 {
+        if turn == 2 {
+            stage.restart().await;
+        }
+        stage.model.push(Reply::message().thinking("hm", "sig").text(&format!("reply {turn}")).stop("end_turn"));
+        stage.say(&session, &format!("message {turn}")).await;
+        stage.until(&session, "session.status_idle", turn + 1).await;
+    }
+    let mut past: Vec<Value> = Vec::new();
+    for turn in 0..4 {
+        let request = stage.model.request(turn).await.json();
+        let mut messages = request["messages"].as_array().unwrap().clone();
+        for block in messages.iter_mut().flat_map(|message| message["content"].as_array_mut().unwrap()) {
+            block.as_object_mut().unwrap().remove("cache_control");
+        }
+        assert_eq!(messages.len(), 2 * turn + 1);
+        assert!(messages.starts_with(&past), "turn {turn} sees another past");
+        past = messages;
+    }
+}
