@@ -255,7 +255,10 @@ impl Server {
         while let Some((pid, exit)) = sys::reap() {
             let Some(index) = self.shells.iter().position(|shell| shell.is_bash(pid)) else { continue };
             let ended = self.shells[index].on_exit(exit, &self.place);
-            self.go_on(index, ended);
+            if let Some(ended) = ended {
+                self.end(ended);
+            }
+            self.advance(index);
         }
     }
 
@@ -435,11 +438,12 @@ impl Server {
         self.drains.sweep();
         self.workers.retain(Option::is_some);
         self.start_workers();
-        let idle = || self.shells.iter().filter(|shell| shell.is_idle());
-        if idle().count() > SHELLS_MAX
-            && let Some(oldest) = idle().min_by_key(|shell| shell.used)
+        let idle = self.shells.iter_mut().filter(|shell| shell.is_idle());
+        let mut idle: Vec<&mut Shell> = idle.collect();
+        if idle.len() > SHELLS_MAX
+            && let Some(oldest) = idle.iter_mut().min_by_key(|shell| shell.used)
         {
-            oldest.retire();
+            oldest.retire(Instant::now());
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) use self::call::Drain;
 use self::bash::Bash;
 use self::call::Call;
 use self::call::Reason;
+use crate::limits::KILL_GRACE;
 use crate::serve::Place;
 use crate::sys;
 use crate::sys::Exit;
@@ -44,6 +45,8 @@ pub(crate) struct Shell {
     queue: VecDeque<(String, Order)>,
     call: Option<Call>,
     rung: u64,
+    /// Set while an idle bash saves its state and ends: when it is killed if it has not. No call starts meanwhile.
+    retiring: Option<Instant>,
     /// When it last had something to do.
     pub(crate) used: Instant,
 }
@@ -77,6 +80,7 @@ impl Shell {
             queue: VecDeque::new(),
             call: None,
             rung: 0,
+            retiring: None,
             used: Instant::now(),
         }
     }
@@ -90,6 +94,7 @@ impl Shell {
     pub(crate) fn start_next(&mut self, place: &Place) -> Vec<Ended> {
         let mut ended = Vec::new();
         while self.call.is_none()
+            && self.retiring.is_none()
             && let Some((id, order)) = self.queue.pop_front()
         {
             self.used = Instant::now();
@@ -213,6 +218,7 @@ impl Shell {
         let kept = if saved.is_some() { "variables and functions" } else { "exported variables" };
         self.state = saved.unwrap_or_else(|| std::mem::take(&mut self.state));
         let how = match exit {
+            _ if self.retiring.take().is_some() => "was put away while it was idle".to_owned(),
             Exit::Status(status) => format!("ended with status {status}"),
             Exit::Signal(libc::SIGKILL) => "was killed, perhaps for want of memory".to_owned(),
             Exit::Signal(signal) => format!("was ended by signal {signal}"),
@@ -276,11 +282,17 @@ impl Shell {
 
     /// When it wants [`Shell::on_time`] to be called.
     pub(crate) fn wake_at(&self, now: Instant) -> Option<Instant> {
-        self.call.as_ref().map(|call| call.wake_at(now))
+        self.call.as_ref().map(|call| call.wake_at(now)).or(self.retiring)
     }
 
     /// Does what is due.
     pub(crate) fn on_time(&mut self, now: Instant) -> Option<Ended> {
+        if let (Some(bash), Some(at)) = (&self.bash, self.retiring)
+            && now >= at
+        {
+            sys::kill(bash.pid, libc::SIGKILL);
+            self.retiring = Some(now + KILL_GRACE);
+        }
         let call = self.call.as_mut()?;
         if call.ending.is_none() {
             if call.has_settled(now) {
@@ -343,13 +355,14 @@ impl Shell {
 
     /// Whether it has a bash and nothing to do.
     pub(crate) fn is_idle(&self) -> bool {
-        self.bash.is_some() && self.call.is_none() && self.queue.is_empty()
+        self.bash.is_some() && self.call.is_none() && self.queue.is_empty() && self.retiring.is_none()
     }
 
     /// Asks an idle bash to save its state and end.
-    pub(crate) fn retire(&self) {
+    pub(crate) fn retire(&mut self, now: Instant) {
         if let Some(bash) = &self.bash {
             sys::kill(bash.pid, libc::SIGTERM);
+            self.retiring = Some(now + KILL_GRACE);
         }
     }
 
