@@ -112,6 +112,8 @@ struct Counts {
     doubled: u64,
     unfinished: u64,
     ambiguous: u64,
+    /// Those of the ambiguous calls whose effect is there.
+    ambiguous_done: u64,
     complaints: Vec<String>,
 }
 
@@ -154,7 +156,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("violation: {complaint}");
     }
     println!(
-        "kills {}, sessions {}, turns {}, events {}, lost {}, doubled {}, unfinished {}, ambiguous {}",
+        "kills {}, sessions {}, turns {}, events {}, lost {}, doubled {}, unfinished {}, ambiguous {} ({} done)",
         options.kills,
         counts.sessions,
         counts.turns,
@@ -162,7 +164,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         counts.lost,
         counts.doubled,
         counts.unfinished,
-        counts.ambiguous
+        counts.ambiguous,
+        counts.ambiguous_done
     );
     if counts.lost + counts.doubled + counts.unfinished > 0 || !counts.complaints.is_empty() {
         bail!("the crash run found violations; seed {seed}, logs in {}", folder.display());

@@ -107,7 +107,7 @@ impl Audit<'_> {
             let is_written = seen.contains_key(call.line);
             match call.results.as_slice() {
                 [] => self.unfinished(&format!("the call for {:?} has no result", call.line)),
-                [result] if result["is_error"] == true => self.failed(&call, result),
+                [result] if result["is_error"] == true => self.failed(&call, result, is_written),
                 [_] if call.line.is_empty() || is_written => {}
                 [_] => self.lost(&format!("effect {} is missing though its call succeeded", call.line)),
                 [..] => {
@@ -117,10 +117,11 @@ impl Audit<'_> {
         }
     }
 
-    fn failed(&mut self, call: &Call<'_>, result: &Value) {
+    fn failed(&mut self, call: &Call<'_>, result: &Value, is_written: bool) {
         let told = result["content"].to_string();
         if told.contains("unknown") || told.contains("ambiguous") {
             self.counts.ambiguous += 1;
+            self.counts.ambiguous_done += u64::from(is_written);
         } else if !call.line.is_empty() {
             self.lost(&format!("the call for {} failed: {told}", call.line));
         }
