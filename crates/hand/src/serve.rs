@@ -34,6 +34,7 @@ use crate::protocol::Request;
 use crate::protocol::Response;
 use crate::protocol::control;
 use crate::protocol::encode;
+use crate::scratch;
 use crate::shell::Ended;
 use crate::shell::INTERRUPTED;
 use crate::shell::Shell;
@@ -87,6 +88,7 @@ pub fn run_at(control: OwnedFd, place: Place) -> ! {
         Err(_) => 1,
     };
     end_descendants();
+    scratch::clear();
     std::process::exit(status)
 }
 
