@@ -25,7 +25,7 @@ const CLEARED: [&str; 10] = [
 fn main() {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let workspace = manifest_dir.join("../..");
-    for input in ["crates/hand", "Cargo.toml", "Cargo.lock"] {
+    for input in ["crates/hand/src", "crates/hand/Cargo.toml", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
     println!("cargo::rerun-if-changed=build.rs");

@@ -14,6 +14,7 @@ async fn an_unprivileged_spawner_makes_sandboxes_with_the_same_walls() {
     let hands = ground.provision(&spec).await;
     let mode = ground.backend.spawner().await.unwrap().mode;
     assert!(matches!(mode, Some(Mode::SingleId | Mode::SubordinateIds)), "{mode:?}");
+    println!("mode {mode:?}");
     assert_eq!(hands.bash("id -u; hostname; stat -c %U / /workspace").await, "0\nsandbox\nroot\nroot");
     for command in [
         "mount -t tmpfs none /mnt",
@@ -33,6 +34,14 @@ async fn an_unprivileged_spawner_makes_sandboxes_with_the_same_walls() {
             hands.bash(&format!("( {command} ) >/dev/null 2>&1 && echo it works || echo refused")).await;
         assert_eq!(outcome, "refused", "{command}");
     }
+    // Other users exist only where the host grants ids for them.
+    let owner = match mode {
+        Some(Mode::SubordinateIds) => "www-data",
+        Some(Mode::Root | Mode::SingleId) | None => "refused",
+    };
+    let change =
+        "cd /tmp && touch file && (chown www-data file 2>/dev/null && stat -c %U file || echo refused)";
+    assert_eq!(hands.bash(change).await, owner);
     assert_eq!(hands.bash("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await, "lo");
 }
 
