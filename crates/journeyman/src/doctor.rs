@@ -20,6 +20,8 @@ const NAME: usize = 26;
 /// Prints the findings. The exit code is 1 when no sandbox can be made here or the store cannot be opened.
 pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<ExitCode> {
     let terminal = Terminal::new(Output::Out, environment.get("NO_COLOR").is_some());
+    // What a folder can do depends on the file system that it will be on.
+    serve::make_folder(&config.settings.server.data)?;
     let sandbox = sandbox(config, terminal);
     let store = store(config, terminal).await;
     models(config, terminal);

@@ -184,7 +184,8 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
-fn make_folder(path: &Path) -> Result<&Path> {
+/// Makes the data folder if it is not there.
+pub(crate) fn make_folder(path: &Path) -> Result<&Path> {
     std::fs::create_dir_all(path).with_context(|| format!("make the data folder {}", path.display()))?;
     Ok(path)
 }

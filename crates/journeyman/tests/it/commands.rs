@@ -63,6 +63,7 @@ fn doctor_tells_of_sandbox_store_and_models() {
     for word in ["Sandbox", "mode", "Store", "SQLite", "Models", "JOURNEYMAN_ANTHROPIC_API_KEY"] {
         assert!(told.contains(word), "{word} is missing in\n{told}");
     }
+    assert!(!told.contains("is on unknown"), "a data folder that is yet to be made is judged too\n{told}");
 }
 
 #[test]
