@@ -224,6 +224,7 @@ pub enum RetryStatus {
 }
 
 /// Tokens of one model request, as its span tells them.
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct SpanUsage {
     input_tokens: u64,

@@ -40,7 +40,7 @@ impl Harness {
         let parts = &self.0.parts;
         let now = parts.clock.now();
         let entries: Vec<NewEntry> =
-            events.into_iter().map(|event| entry(event, &session.thread, &parts.ids, now)).collect();
+            events.iter().map(|event| entry(event, &session.thread, &parts.ids, now)).collect();
         let answers = entries.iter().filter_map(|entry| entry.public.as_deref().map(|raw| render(raw, None)));
         let answers = answers.collect();
         let key = session.key;
@@ -64,7 +64,7 @@ impl Harness {
 }
 
 /// A client's event on its way to the log.
-pub(crate) fn entry(event: ClientEvent, thread: &ThreadId, ids: &Ids, now: Timestamp) -> NewEntry {
+pub(crate) fn entry(event: &ClientEvent, thread: &ThreadId, ids: &Ids, now: Timestamp) -> NewEntry {
     #[derive(Serialize)]
     struct WithId<'a> {
         id: &'a api::ids::EventId,

@@ -61,7 +61,7 @@ impl Harness {
         let thread: ThreadId = parts.ids.make();
         let is_born_running = !initial_events.is_empty();
         let mut entries = vec![created(&agent, &thread, parts.ids.make(), now)];
-        entries.extend(initial_events.into_iter().map(|event| send::entry(event, &thread, &parts.ids, now)));
+        entries.extend(initial_events.iter().map(|event| send::entry(event, &thread, &parts.ids, now)));
         let record = SessionRecord {
             key: 0,
             id: id.clone(),

@@ -134,7 +134,7 @@ fn replied(
         let head: notes::BlockHead = serde_json::from_str(block.get()).unwrap_or_default();
         let id = ids.get(index).cloned();
         if head.kind == "text" {
-            text.push(id, head.text.unwrap_or_default(), block);
+            text.push(id, head.text.as_deref().unwrap_or_default(), block);
             continue;
         }
         drafts.extend(text.end());
@@ -164,7 +164,7 @@ struct TextRun {
 }
 
 impl TextRun {
-    fn push(&mut self, id: Option<EventId>, text: String, block: Arc<RawValue>) {
+    fn push(&mut self, id: Option<EventId>, text: &str, block: Arc<RawValue>) {
         // The Messages API refuses an empty text block when it comes back.
         if text.is_empty() {
             return;
@@ -172,7 +172,7 @@ impl TextRun {
         if self.blocks.is_empty() {
             self.id = id;
         }
-        self.content.push(text_block(&text));
+        self.content.push(text_block(text));
         self.blocks.push(block);
     }
 

@@ -8,7 +8,7 @@ use api::time::Timestamp;
 pub(crate) fn start(progress: &mut Progress, at: Timestamp, created_at: Option<Timestamp>) {
     progress.running_since.get_or_insert(at);
     if let Some(created_at) = created_at {
-        progress.startup_ms.get_or_insert(at.millis_since(created_at));
+        progress.startup_ms.get_or_insert_with(|| at.millis_since(created_at));
     }
 }
 

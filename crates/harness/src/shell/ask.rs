@@ -88,7 +88,7 @@ impl Previews {
             "text" if self.last_kind == "text" => {}
             "text" => self.text = Some(TextPreview { id, shown: Vec::new() }),
             "thinking" | "redacted_thinking" => {
-                frames.push(("agent.thinking", true, start("agent.thinking", &id)))
+                frames.push(("agent.thinking", true, start("agent.thinking", &id)));
             }
             _ => {}
         }

@@ -80,12 +80,12 @@ async fn sit(inner: Arc<Inner>, key: i64, mut epoch: i64, news: Arc<Notify>) {
 /// Whether the driver left nothing to do for this node.
 fn ended(key: i64, driven: std::thread::Result<Result<(), store::Error>>) -> bool {
     match driven {
-        Ok(Ok(())) => true,
+        // A session that was deleted leaves nothing to do either.
+        Ok(Ok(()) | Err(store::Error::NotFound { .. })) => true,
         Ok(Err(store::Error::Fenced { .. })) => {
             tracing::warn!("session {key} was taken over by another server");
             true
         }
-        Ok(Err(store::Error::NotFound { .. })) => true,
         Ok(Err(error)) => {
             tracing::error!(error = %error, "drive session {key} failed; trying again");
             false

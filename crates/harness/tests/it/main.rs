@@ -1,6 +1,8 @@
 //! Tests of the harness at its two boundaries: the brain as pure functions over logs, and the whole loop over a real
 //! store with a scripted model server and a recording sandbox.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod brain;
 mod stage;
 mod turns;

@@ -150,9 +150,7 @@ impl Stage {
             }
         };
         let in_time = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await;
-        if in_time.is_err() {
-            panic!("no {count} of {kind} came; the log is {:?}", self.kinds(session).await);
-        }
+        assert!(in_time.is_ok(), "no {count} of {kind} came; the log is {:?}", self.kinds(session).await);
     }
 }
 

@@ -253,7 +253,9 @@ async fn every_turn_sees_the_same_past_with_or_without_a_restart_in_between() {
         if turn == 2 {
             stage.restart().await;
         }
-        stage.model.push(Reply::message().thinking("hm", "sig").text(&format!("reply {turn}")).stop("end_turn"));
+        stage
+            .model
+            .push(Reply::message().thinking("hm", "sig").text(&format!("reply {turn}")).stop("end_turn"));
         stage.say(&session, &format!("message {turn}")).await;
         stage.until(&session, "session.status_idle", turn + 1).await;
     }

@@ -316,6 +316,7 @@ fn finished(call: EventId) -> Outcome {
     Outcome::Finished { call, content: vec![text_block("done")], is_error: false }
 }
 
+#[expect(clippy::ref_option, reason = "called on fields of entries")]
 pub(crate) fn json_of(raw: &Option<Arc<serde_json::value::RawValue>>) -> Value {
     raw.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap())
 }
