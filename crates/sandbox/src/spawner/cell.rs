@@ -31,12 +31,26 @@ pub(super) struct Cell {
 /// Where a sandbox is in its life.
 #[derive(Debug)]
 pub(super) enum State {
-    /// The walls are being raised; these wait for a connection.
-    Starting { deadline: Instant, waiting: Vec<Waiter> },
+    /// The walls are being raised; these wait for a connection. If the hand goes without a word and a plan is here, it is
+    /// tried anew: the hand was a spare, and what ended it may have come long before it was needed.
+    Starting { deadline: Instant, waiting: Vec<Waiter>, anew: Option<Plan> },
     /// Calls are served.
     Running,
     /// It was killed and is about to be gone.
     Ending { after: Vec<After> },
+}
+
+/// What a hand has said about its walls.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Nothing yet.
+    Nothing,
+    /// They stand.
+    Ready,
+    /// Why they do not.
+    Failed(String),
+    /// It has gone without a word.
+    Gone,
 }
 
 /// Who is to be answered: a client and the number of its request.
@@ -74,19 +88,20 @@ impl Cell {
         Ok(ours)
     }
 
-    /// What the hand has said about its walls: nothing yet, that they stand, or why they do not.
-    pub(super) fn said(&self) -> Option<Result<(), String>> {
+    /// What the hand has said about its walls.
+    pub(super) fn said(&self) -> Said {
         let mut buffer = [0; REASON_BYTES_MAX];
         let length = match socket::receive(self.control.as_fd(), &mut buffer) {
             Ok((length, _)) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Err(error) => return Some(Err(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Said::Nothing,
+            // Its end was closed with our specification unread.
+            Err(_) => 0,
         };
         match buffer[..length].split_first() {
-            Some((&control::READY, _)) => Some(Ok(())),
-            Some((&control::FAILED, reason)) => Some(Err(String::from_utf8_lossy(reason).into_owned())),
-            Some(_) => Some(Err("the hand said something else than whether its walls stand".to_owned())),
-            None => Some(Err("the hand ended without a word".to_owned())),
+            Some((&control::READY, _)) => Said::Ready,
+            Some((&control::FAILED, reason)) => Said::Failed(String::from_utf8_lossy(reason).into_owned()),
+            Some(_) => Said::Failed("the hand said something else than whether its walls stand".to_owned()),
+            None => Said::Gone,
         }
     }
 }

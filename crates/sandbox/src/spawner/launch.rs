@@ -50,6 +50,8 @@ pub(super) struct Launched {
     pub(super) control: OwnedFd,
     pub(super) group: Group,
     pub(super) range: Option<Range>,
+    /// Whether it was started before anybody asked for it.
+    pub(super) is_spare: bool,
 }
 
 impl Launcher {
@@ -63,7 +65,7 @@ impl Launcher {
     /// somebody does. Most of that time goes to the kernel's bookkeeping for control groups.
     pub(super) fn prepare(&mut self) -> io::Result<()> {
         if self.spare.is_none() {
-            self.spare = Some(self.make()?);
+            self.spare = Some(Launched { is_spare: true, ..self.make()? });
         }
         Ok(())
     }
@@ -76,10 +78,11 @@ impl Launcher {
     /// Starts a sandbox: its hand raises the walls from now on.
     pub(super) fn launch(&mut self, files: &Files, plan: &Plan) -> io::Result<Launched> {
         if let Some(spare) = self.spare.take() {
-            if matches!(spare.child.reap(false), Ok(None)) {
-                return self.begin(spare, files, plan);
+            // One that is just dying shows it later.
+            match self.begin(spare, files, plan) {
+                Ok(launched) => return Ok(launched),
+                Err(error) => log(&format!("use the spare hand: {error}")),
             }
-            self.undo(spare);
         }
         let launched = self.make()?;
         self.begin(launched, files, plan)
@@ -112,7 +115,7 @@ impl Launcher {
             }
         };
         match self.start(range.as_ref(), &group) {
-            Ok((child, control)) => Ok(Launched { child, control, group, range }),
+            Ok((child, control)) => Ok(Launched { child, control, group, range, is_spare: false }),
             Err(error) => {
                 group.remove();
                 self.owners.give_back(range);
@@ -123,7 +126,7 @@ impl Launcher {
 
     /// Ends a hand that was not used. Answers its group if that cannot be removed yet.
     fn undo(&mut self, launched: Launched) -> Option<Group> {
-        let Launched { child, control: _, mut group, range } = launched;
+        let Launched { child, control: _, mut group, range, is_spare: _ } = launched;
         if child.kill().and_then(|()| child.reap(true)).is_err() {
             log("a hand that was not used has gone by itself");
         }

@@ -9,6 +9,7 @@ use hand::confine::UNMAPPABLE;
 use super::cell::After;
 use super::cell::Cell;
 use super::cell::Plan;
+use super::cell::Said;
 use super::cell::State;
 use super::cell::Waiter;
 use super::launch::Launched;
@@ -109,8 +110,10 @@ impl Spawner {
             return self.reply(waiter, Answer::Full, None);
         }
         match launcher.launch(&self.files, plan) {
-            Ok(Launched { child, control, group, range }) => {
-                let state = State::Starting { deadline: Instant::now() + START_MAX, waiting: vec![waiter] };
+            Ok(Launched { child, control, group, range, is_spare }) => {
+                let deadline = Instant::now() + START_MAX;
+                let anew = is_spare.then(|| plan.clone());
+                let state = State::Starting { deadline, waiting: vec![waiter], anew };
                 let cell = Cell { child, control, group, range, state };
                 self.cells.insert(plan.session.clone(), cell);
             }
@@ -122,8 +125,8 @@ impl Spawner {
     pub(super) fn walls(&mut self, session: &SessionId) {
         let Some(cell) = self.cells.get_mut(session) else { return };
         match cell.said() {
-            None => {}
-            Some(Ok(())) => {
+            Said::Nothing => {}
+            Said::Ready => {
                 let State::Starting { waiting, .. } = std::mem::replace(&mut cell.state, State::Running)
                 else {
                     return;
@@ -133,8 +136,20 @@ impl Spawner {
                     self.connect(waiter, session, After::Failed { waiter, reason });
                 }
             }
-            Some(Err(reason)) => self.give_up(session, &reason),
+            Said::Failed(reason) => self.give_up(session, &reason),
+            Said::Gone => self.begin_anew(session),
         }
+    }
+
+    /// A hand has gone before its walls stood. Whoever waits gets another if it was a spare, or is told.
+    fn begin_anew(&mut self, session: &SessionId) {
+        let Some(cell) = self.cells.get_mut(session) else { return };
+        let State::Starting { waiting, anew: Some(plan), .. } = &mut cell.state else {
+            return self.give_up(session, "the hand ended without a word");
+        };
+        let plan = plan.clone();
+        let after = waiting.drain(..).map(|waiter| After::Provision { waiter, plan: plan.clone() }).collect();
+        self.kill(session, after);
     }
 
     /// Connects a waiter to a running sandbox. One that cannot be reached is ended first, and then comes `otherwise`.
@@ -191,8 +206,13 @@ impl Spawner {
             }
         };
         let reason = match cell.said() {
-            Some(Err(reason)) => reason,
-            Some(Ok(())) | None => format!("the hand ended with {status}"),
+            Said::Failed(reason) => reason,
+            Said::Ready | Said::Nothing | Said::Gone => {
+                if matches!(cell.state, State::Starting { .. }) {
+                    self.begin_anew(session);
+                }
+                format!("the hand ended with {status}")
+            }
         };
         let Some(cell) = self.cells.remove(session) else { return };
         let Cell { child: _, control: _, mut group, range, state } = cell;

@@ -13,6 +13,8 @@ use crate::sys::process;
 use crate::sys::process::Child;
 use crate::sys::process::Forked;
 
+/// How long the trash waits to be emptied.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long to wait after something could not be removed.
 const RETRY: Duration = Duration::from_mins(1);
 
@@ -33,9 +35,11 @@ enum Due {
 }
 
 impl Trash {
-    /// Something was put into the trash.
+    /// Something was put into the trash. It may stay there for a moment: who ends a session often begins another.
     pub(super) fn note(&mut self) {
-        self.due = Due::Now;
+        if self.due == Due::WhenNoted {
+            self.due = Due::At(Instant::now() + PAUSE);
+        }
     }
 
     /// The process to watch.
@@ -89,6 +93,7 @@ impl Trash {
 
 /// Runs in the process of its own.
 fn empty(files: &Files) -> bool {
+    process::step_back();
     let emptied = process::die_with_parent()
         .and_then(|()| process::close_from(3))
         .and_then(|()| files::empty(files.trash()));

@@ -381,6 +381,12 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
 }
 
+/// Lets every other process go first.
+pub(crate) fn step_back() {
+    // SAFETY: plain numbers. There is nothing to do about a failure, which costs speed only.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+}
+
 /// A descriptor that becomes readable when somebody asks this process to end; the signal does nothing else then.
 pub(crate) fn termination() -> io::Result<OwnedFd> {
     // SAFETY: the set is initialised before it is used, and outlives the calls.
