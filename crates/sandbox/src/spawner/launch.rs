@@ -63,8 +63,9 @@ impl Launcher {
 
     /// Starts a hand for a sandbox that nobody has asked for yet: what does not depend on the session is behind it when
     /// somebody does. Most of that time goes to the kernel's bookkeeping for control groups.
-    pub(super) fn prepare(&mut self) -> io::Result<()> {
+    pub(super) fn prepare(&mut self, files: &Files) -> io::Result<()> {
         if self.spare.is_none() {
+            files.prepare()?;
             self.spare = Some(Launched { is_spare: true, ..self.make()? });
         }
         Ok(())

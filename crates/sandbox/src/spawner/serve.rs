@@ -177,7 +177,7 @@ impl Spawner {
             // Not while somebody waits.
             if self.closing.is_none()
                 && !is_starting
-                && let Err(error) = launcher.prepare()
+                && let Err(error) = launcher.prepare(&self.files)
             {
                 log(&format!("prepare a hand: {error}"));
             }
