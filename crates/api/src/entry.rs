@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 pub const SESSION_CREATED: &str = "journal.session_created";
 /// A new owner took the session up after its last one died. Everything in flight at this point was lost.
 pub const SESSION_RESUMED: &str = "journal.session_resumed";
+/// The tool call named in the private part was never begun, although the one who was to begin it is dead.
+pub const CALL_UNSTARTED: &str = "journal.call_unstarted";
 /// The event named in `processes` was picked up; from here on its `processed_at` is set.
 pub const INPUT_PROCESSED: &str = "journal.input_processed";
 
@@ -105,7 +107,8 @@ mod tests {
 
     #[test]
     fn rendering_adds_processed_at_and_keeps_every_other_byte() {
-        let stored = RawValue::from_string(r#"{"type":"user.message",  "x": 1.0e2,"id":"sevt_1"}"#.into()).unwrap();
+        let stored =
+            RawValue::from_string(r#"{"type":"user.message",  "x": 1.0e2,"id":"sevt_1"}"#.into()).unwrap();
         assert_eq!(
             render(&stored, Some(Timestamp(1))),
             r#"{"type":"user.message",  "x": 1.0e2,"id":"sevt_1","processed_at":"1970-01-01T00:00:00.000001Z"}"#

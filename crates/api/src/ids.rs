@@ -182,7 +182,8 @@ impl State {
             return u128::from(mixed ^ (mixed >> 31));
         }
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes[..10]).expect("the operating system always has random bytes once it is up");
+        getrandom::fill(&mut bytes[..10])
+            .expect("the operating system always has random bytes once it is up");
         u128::from_le_bytes(bytes)
     }
 }
@@ -250,8 +251,9 @@ impl<K> Serialize for Id<K> {
 impl<'de, K: Kind> Deserialize<'de> for Id<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text)
-            .ok_or_else(|| serde::de::Error::custom(format_args!("expected an id that starts with {}_", K::PREFIX)))
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format_args!("expected an id that starts with {}_", K::PREFIX))
+        })
     }
 }
 

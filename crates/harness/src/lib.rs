@@ -50,6 +50,8 @@ pub struct Parts {
     pub limits: Limits,
     /// What each sandbox sees as its root file system.
     pub root: Root,
+    /// How long a sandbox may idle before it is ended, in milliseconds. Its files stay.
+    pub sandbox_idle_max_ms: i64,
     /// Where to die, in crash tests.
     pub crash: Option<CrashPoint>,
 }
@@ -61,6 +63,7 @@ pub struct Harness(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) parts: Parts,
     pub(crate) tasks: Tasks,
+    pub(crate) hands: shell::Hands,
     /// Sessions that are driven here, by store key.
     pub(crate) drivers: Mutex<HashMap<i64, shell::Seat>>,
     /// States of sessions that came to rest lately.
@@ -70,9 +73,12 @@ pub(crate) struct Inner {
 impl Harness {
     /// A harness that drives nothing yet; see [`Harness::start`].
     pub fn new(parts: Parts) -> Self {
+        let hands =
+            shell::Hands::new(Arc::clone(&parts.hands), parts.clock.clone(), parts.sandbox_idle_max_ms);
         Self(Arc::new(Inner {
             parts,
             tasks: Tasks::new(),
+            hands,
             drivers: Mutex::default(),
             resting: shell::Resting::default(),
         }))

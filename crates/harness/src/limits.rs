@@ -28,6 +28,12 @@ pub(crate) const RESTED_MAX: usize = 128;
 /// Bytes of conversation that all states at rest may hold together.
 pub(crate) const RESTED_BYTES_MAX: usize = 8 << 20;
 
+/// Sandboxes that are ended to make room for one. Every try but the last may lose the room to somebody else.
+pub(crate) const EVICTIONS_MAX: usize = 8;
+
+/// Idle sandboxes are looked for on every n-th sweep.
+pub(crate) const SWEEPS_PER_TIDYING: u32 = 30;
+
 /// Rounds of deciding without anything to perform. The longest honest chain is three; more is a bug in the brain.
 pub(crate) const DECISIONS_MAX: u32 = 32;
 

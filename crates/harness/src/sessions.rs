@@ -232,7 +232,7 @@ impl Harness {
     fn free_sandbox(&self, session: SessionId) {
         let inner = Arc::clone(&self.0);
         drop(self.0.tasks.spawn("free a sandbox", async move {
-            if let Err(error) = inner.parts.hands.destroy(&session, false).await {
+            if let Err(error) = inner.hands.backend.destroy(&session, false).await {
                 tracing::warn!(session.id = %session, error = %error, "free the sandbox of session {session} failed");
             }
         }));

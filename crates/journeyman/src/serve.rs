@@ -103,6 +103,7 @@ pub(crate) async fn start(
         policy: harness::brain::Policy::default(),
         limits: sandbox_limits(settings),
         root: settings.sandbox.root_fs.clone().map_or(Root::Host, Root::Directory),
+        sandbox_idle_max_ms: i64::from(settings.sandbox.idle_minutes_max) * 60_000,
         crash: crash.transpose()?,
     });
     harness.start();

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use api::ids::EventId;
 use api::ids::SessionId;
+use api::time::Timestamp;
 use async_trait::async_trait;
 use hand::protocol;
 use hand::protocol::CallState;
@@ -52,6 +53,8 @@ const READ_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Connection {
     session: SessionId,
+    /// See [`crate::Adopted::sole_since`].
+    sole_since: Option<Timestamp>,
     /// A frame that is in here is sent whole, whatever becomes of its sender.
     frames: mpsc::Sender<Vec<u8>>,
     state: Arc<Mutex<State>>,
@@ -90,7 +93,11 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 impl Connection {
     /// Takes over a stream that the spawner gave.
-    pub(crate) fn open(session: SessionId, stream: OwnedFd) -> std::io::Result<Self> {
+    pub(crate) fn open(
+        session: SessionId,
+        sole_since: Option<Timestamp>,
+        stream: OwnedFd,
+    ) -> std::io::Result<Self> {
         let stream = StdUnixStream::from(stream);
         stream.set_nonblocking(true)?;
         let (reader, writer) = UnixStream::from_std(stream)?.into_split();
@@ -98,12 +105,17 @@ impl Connection {
         let (frames, waiting) = mpsc::channel(FRAMES_MAX);
         let reader = Task::start(read(session.clone(), reader, Arc::clone(&state)));
         let writer = Task::start(write(waiting, writer, Arc::clone(&state)));
-        Ok(Self { session, frames, state, _reader: reader, _writer: writer })
+        Ok(Self { session, sole_since, frames, state, _reader: reader, _writer: writer })
     }
 
     /// The session whose sandbox it is.
     pub(crate) fn session(&self) -> &SessionId {
         &self.session
+    }
+
+    /// Since when no other sandbox has run for the session.
+    pub(crate) fn sole_since(&self) -> Option<Timestamp> {
+        self.sole_since
     }
 
     /// Whether the sandbox has died.

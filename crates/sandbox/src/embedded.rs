@@ -12,9 +12,11 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use api::ids::SessionId;
+use api::time::Timestamp;
 use async_trait::async_trait;
 use tokio::process::Command;
 
+use crate::Adopted;
 use crate::Backend;
 use crate::Error;
 use crate::Report;
@@ -69,6 +71,9 @@ pub struct Embedded {
     connections: Mutex<HashMap<SessionId, Arc<Connection>>>,
 }
 
+/// A connection, or since when it is known that there is nothing to connect to.
+type Connected = Result<Arc<Connection>, Option<Timestamp>>;
+
 /// The spawner of a data folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpawnerInfo {
@@ -82,14 +87,6 @@ impl Embedded {
     /// A back end on this data folder. Nothing is started until the first request.
     pub fn new(config: Config) -> Self {
         Self { config, link: tokio::sync::Mutex::default(), connections: Mutex::default() }
-    }
-
-    /// The sessions whose sandboxes run.
-    pub async fn list(&self) -> Result<Vec<SessionId>, Error> {
-        match self.ask(Ask::List).await? {
-            (Answer::Sessions { sessions }, _) => Ok(sessions),
-            (answer, _) => Err(unexpected(&answer)),
-        }
     }
 
     /// The spawner, started if none runs.
@@ -174,15 +171,18 @@ impl Embedded {
         Err(failed(io::Error::other(format!("{}: {}", output.status, said.trim()))))
     }
 
-    /// The connection that is open already, or one over a stream that is asked for.
-    async fn connect(&self, session: &SessionId, ask: Ask) -> Result<Option<Arc<Connection>>, Error> {
+    /// The connection that is open already, or one over a stream that is asked for. Without any: since when nothing runs.
+    async fn connect(&self, session: &SessionId, ask: Ask) -> Result<Connected, Error> {
         if let Some(connection) = self.connected(session) {
-            return Ok(Some(connection));
+            return Ok(Ok(connection));
         }
         for _ in 0..DYING_MAX {
-            let Some(connection) = self.connect_once(session, ask.clone()).await? else { return Ok(None) };
+            let connection = match self.connect_once(session, ask.clone()).await? {
+                Ok(connection) => connection,
+                Err(absent_since) => return Ok(Err(absent_since)),
+            };
             if connection.answers().await {
-                return Ok(Some(self.keep(connection)));
+                return Ok(Ok(self.keep(connection)));
             }
             // The spawner has yet to notice that this one has died.
             tokio::time::sleep(DYING_PAUSE).await;
@@ -190,12 +190,18 @@ impl Embedded {
         Err(Error::Lost { session: session.clone() })
     }
 
-    async fn connect_once(&self, session: &SessionId, ask: Ask) -> Result<Option<Connection>, Error> {
+    async fn connect_once(
+        &self,
+        session: &SessionId,
+        ask: Ask,
+    ) -> Result<Result<Connection, Option<Timestamp>>, Error> {
         match self.ask(ask).await? {
-            (Answer::Connected, Some(stream)) => Connection::open(session.clone(), stream)
-                .map(Some)
-                .map_err(|source| Error::Spawner { attempt: "take a stream of", source }),
-            (Answer::Absent, _) => Ok(None),
+            (Answer::Connected { sole_since }, Some(stream)) => {
+                Connection::open(session.clone(), sole_since, stream)
+                    .map(Ok)
+                    .map_err(|source| Error::Spawner { attempt: "take a stream of", source })
+            }
+            (Answer::Absent { sole_since }, _) => Ok(Err(sole_since)),
             (Answer::Unavailable { reason, remedy }, _) => Err(Error::Unavailable { reason, remedy }),
             (Answer::Full, _) => Err(Error::Full { limit: self.config.alive_max }),
             (Answer::Failed { reason }, _) => Err(Error::SetUp { session: session.clone(), reason }),
@@ -250,20 +256,37 @@ impl Backend for Embedded {
             alive_max: self.config.alive_max,
         };
         match self.connect(session, ask).await? {
-            Some(connection) => Ok(connection),
-            None => Err(Error::Lost { session: session.clone() }),
+            Ok(connection) => Ok(connection),
+            Err(_) => Err(Error::Lost { session: session.clone() }),
         }
     }
 
-    async fn adopt(&self, session: &SessionId) -> Result<Option<Arc<dyn Sandbox>>, Error> {
-        let connection = self.connect(session, Ask::Adopt { session: session.clone() }).await?;
-        Ok(connection.map(|connection| connection as Arc<dyn Sandbox>))
+    async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
+        Ok(match self.connect(session, Ask::Adopt { session: session.clone() }).await? {
+            Ok(connection) => {
+                let sole_since = connection.sole_since();
+                Adopted { sandbox: Some(connection), sole_since }
+            }
+            Err(sole_since) => Adopted { sandbox: None, sole_since },
+        })
     }
 
     async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
         match self.ask(Ask::End { session: session.clone(), keep_files }).await? {
             (Answer::Ended, _) => Ok(()),
             (Answer::Failed { reason }, _) => Err(Error::SetUp { session: session.clone(), reason }),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<SessionId>, Error> {
+        let is_linked = self.link.lock().await.as_ref().is_some_and(|link| !link.is_closed());
+        if !is_linked && Link::open(&self.config.data_dir).is_err() {
+            // No spawner, no sandboxes.
+            return Ok(Vec::new());
+        }
+        match self.ask(Ask::List).await? {
+            (Answer::Sessions { sessions }, _) => Ok(sessions),
             (answer, _) => Err(unexpected(&answer)),
         }
     }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use api::ids::EventId;
 use api::ids::SessionId;
 use api::ids::ThreadId;
+use api::time::Timestamp;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde::Serialize;
@@ -43,11 +44,14 @@ pub trait Backend: Send + Sync {
     /// The running sandbox of this session, or a new one over the files that the session left.
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error>;
 
-    /// The running sandbox of this session; `None` when there is none. Never makes one.
-    async fn adopt(&self, session: &SessionId) -> Result<Option<Arc<dyn Sandbox>>, Error>;
+    /// What there is of this session's sandbox. Never makes one.
+    async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error>;
 
     /// Ends the sandbox of this session, if one runs, and removes its files unless they are to be kept.
     async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error>;
+
+    /// The sessions whose sandboxes run. Starts nothing.
+    async fn list(&self) -> Result<Vec<SessionId>, Error>;
 
     /// What the host offers this back end, for `doctor`.
     fn report(&self) -> Report;
@@ -68,6 +72,15 @@ pub trait Sandbox: Send + Sync {
 
     /// Ends a running call; whoever waits for it gets its result, which says so.
     async fn cancel(&self, id: &EventId) -> Result<(), Error>;
+}
+
+/// What there is of a session's sandbox.
+pub struct Adopted {
+    /// The sandbox, if one runs.
+    pub sandbox: Option<Arc<dyn Sandbox>>,
+    /// Since when no other sandbox than that one, or none, has run for the session: a call that was wanted later and that
+    /// the sandbox does not know was never run. `None` when that cannot be proven.
+    pub sole_since: Option<Timestamp>,
 }
 
 /// What a sandbox is to be.

@@ -4,6 +4,7 @@
 //! and starts its own.
 
 use api::ids::SessionId;
+use api::time::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -55,9 +56,9 @@ pub(crate) struct Reply {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     /// The stream to the hand is attached.
-    Connected,
+    Connected { sole_since: Option<Timestamp> },
     /// No sandbox of this session runs.
-    Absent,
+    Absent { sole_since: Option<Timestamp> },
     /// Done; nothing runs any more.
     Ended,
     /// The sessions whose sandboxes run.

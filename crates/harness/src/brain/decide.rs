@@ -48,7 +48,7 @@ pub enum Effect {
         /// The `agent.tool_use` event.
         call: EventId,
     },
-    /// Find out what became of a call whose caller died. Never run it again.
+    /// Find out what became of a call whose caller died. It is run only if it certainly never was.
     Recall {
         /// The `agent.tool_use` event.
         call: EventId,

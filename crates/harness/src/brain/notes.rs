@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use api::completion::Usage;
+use api::ids::EventId;
 use api::time::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
@@ -51,6 +52,14 @@ pub(crate) struct Processed {
     /// The input was thrown away with a turn that died, and never reaches the model.
     #[serde(default)]
     pub(crate) is_dropped: bool,
+}
+
+/// With `journal.call_unstarted`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Unstarted {
+    /// The `agent.tool_use` event.
+    #[serde(default)]
+    pub(crate) call: Option<EventId>,
 }
 
 /// The part of a model's `tool_use` block that the loop needs.

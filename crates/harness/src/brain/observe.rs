@@ -12,6 +12,7 @@ use api::emitted::RetryStatus;
 use api::emitted::SessionError;
 use api::emitted::SessionErrorKind;
 use api::emitted::text_block;
+use api::entry::CALL_UNSTARTED;
 use api::entry::raw;
 use api::ids::EventId;
 use api::time::Timestamp;
@@ -71,6 +72,11 @@ pub enum Outcome {
         /// The `agent.tool_use` event.
         call: EventId,
     },
+    /// The call was certainly never begun.
+    Unstarted {
+        /// The `agent.tool_use` event.
+        call: EventId,
+    },
     /// The time of [`super::Effect::Wait`] has come.
     Waited,
 }
@@ -95,6 +101,10 @@ pub fn observe(state: &State, outcome: Outcome) -> Vec<Draft> {
             vec![result(call, content, is_error)]
         }
         Outcome::Unknown { call } if is_waiting(&call) => vec![unknown(call)],
+        Outcome::Unstarted { call } if is_waiting(&call) => {
+            let private = Some(raw(&notes::Unstarted { call: Some(call) }));
+            vec![Draft { id: None, content: Content::Internal(CALL_UNSTARTED), private }]
+        }
         Outcome::Waited if matches!(turn.next, Next::Retry { .. }) && turn.request.is_none() => {
             let mut drafts = running(facts);
             drafts.push(Draft::event(Emitted::RequestStart));
@@ -105,6 +115,7 @@ pub fn observe(state: &State, outcome: Outcome) -> Vec<Draft> {
         | Outcome::Stopped { .. }
         | Outcome::Finished { .. }
         | Outcome::Unknown { .. }
+        | Outcome::Unstarted { .. }
         | Outcome::Waited => Vec::new(),
     }
 }

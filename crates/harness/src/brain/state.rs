@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use api::completion::Message;
 use api::completion::Role;
+use api::entry::CALL_UNSTARTED;
 use api::entry::Entry;
 use api::entry::INPUT_PROCESSED;
 use api::entry::SESSION_CREATED;
@@ -19,6 +20,7 @@ use serde_json::value::RawValue;
 
 use super::facts::Facts;
 use super::notes;
+use super::notes::Unstarted;
 use super::progress;
 
 /// Bounds of the loop.
@@ -109,6 +111,8 @@ pub(crate) struct OpenCall {
     model_id: String,
     pub(crate) name: String,
     pub(crate) input: Arc<RawValue>,
+    /// When the intent was written.
+    wanted_at: Timestamp,
     /// The one who started it died; the sandbox knows what became of it.
     pub(crate) is_lost: bool,
 }
@@ -174,8 +178,16 @@ impl State {
 
     /// An open call's tool and input.
     pub fn call(&self, event: &EventId) -> Option<(&str, &Arc<RawValue>)> {
-        let calls = &self.turn.as_ref()?.calls;
-        calls.iter().find(|call| call.event == *event).map(|call| (call.name.as_str(), &call.input))
+        self.open_call(event).map(|call| (call.name.as_str(), &call.input))
+    }
+
+    /// When an open call's intent was written.
+    pub fn wanted_at(&self, event: &EventId) -> Option<Timestamp> {
+        self.open_call(event).map(|call| call.wanted_at)
+    }
+
+    fn open_call(&self, event: &EventId) -> Option<&OpenCall> {
+        self.turn.as_ref()?.calls.iter().find(|call| call.event == *event)
     }
 
     /// Takes the next entry of the log into account.
@@ -266,6 +278,12 @@ impl Turn {
                 self.reply.extend(if is_plain { public::<WithContent>(entry).content } else { own });
             }
             "agent.tool_use" => self.open_call(entry),
+            CALL_UNSTARTED => {
+                let Unstarted { call } = notes::read(entry.private.as_ref());
+                let calls = self.calls.iter_mut().filter(|open| Some(&open.event) == call.as_ref());
+                // It may be begun now: nobody did before.
+                calls.for_each(|open| open.is_lost = false);
+            }
             "agent.tool_result" => self.close_call(entry, conversation),
             "span.model_request_end" => {
                 let end: notes::RequestEnd = notes::read(entry.private.as_ref());
@@ -291,6 +309,7 @@ impl Turn {
             model_id: block.id,
             name: block.name,
             input: block.input.unwrap_or_else(|| raw(&serde_json::Map::new())),
+            wanted_at: entry.created_at,
             is_lost: false,
         });
     }

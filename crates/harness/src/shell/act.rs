@@ -5,6 +5,8 @@ use std::sync::Arc;
 use api::emitted::text_block;
 use api::ids::EventId;
 use api::ids::SessionId;
+use api::time::Timestamp;
+use sandbox::Adopted;
 use sandbox::Call;
 use sandbox::Recall;
 use sandbox::Spec;
@@ -23,8 +25,8 @@ pub(crate) async fn run(inner: Arc<Inner>, spec: Spec, call: Call) -> Outcome {
     let crash = inner.parts.crash.as_ref();
     crash::point(crash, "before_tool");
     let id = call.id.clone();
-    let result = match inner.parts.hands.provision(&spec).await {
-        Ok(sandbox) => sandbox.execute(&call).await,
+    let result = match inner.hands.provision(&spec).await {
+        Ok((sandbox, _held)) => sandbox.execute(&call).await,
         Err(error) => Err(error),
     };
     crash::point(crash, "after_tool");
@@ -54,24 +56,45 @@ fn failed(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome
     Outcome::Finished { call, content: vec![text_block(&text)], is_error: true }
 }
 
-/// What became of a call that a dead driver started. Waits while it runs.
-pub(crate) async fn recall(inner: Arc<Inner>, session: SessionId, call: EventId) -> Outcome {
-    let recalled = match inner.parts.hands.adopt(&session).await {
-        Ok(Some(sandbox)) => sandbox.recall(&call).await,
-        Ok(None) => Ok(Recall::Unknown),
-        Err(error) => Err(error),
-    };
-    match recalled {
-        Ok(Recall::Finished(sandbox::Outcome { content, is_error })) => {
-            Outcome::Finished { call, content, is_error }
-        }
-        Ok(Recall::Unknown) => Outcome::Unknown { call },
+/// What became of a call that a dead driver was to start. Waits while it runs.
+///
+/// A sandbox that does not know the call is no proof that it was never run: another one may have run it and died. It is
+/// one when the session has had no other sandbox since the call was wanted.
+pub(crate) async fn recall(
+    inner: Arc<Inner>,
+    session: SessionId,
+    call: EventId,
+    wanted_at: Timestamp,
+) -> Outcome {
+    match recalled(&inner, &session, &call, wanted_at).await {
+        Ok(outcome) => outcome,
         Err(error) => {
             let error = chain(&error);
             tracing::warn!(session.id = %session, error, "recall a call of session {session} failed");
             Outcome::Unknown { call }
         }
     }
+}
+
+async fn recalled(
+    inner: &Inner,
+    session: &SessionId,
+    call: &EventId,
+    wanted_at: Timestamp,
+) -> Result<Outcome, sandbox::Error> {
+    let Adopted { sandbox, sole_since } = inner.hands.backend.adopt(session).await?;
+    let recall = match sandbox {
+        Some(sandbox) => sandbox.recall(call).await?,
+        None => Recall::Unknown,
+    };
+    let call = call.clone();
+    Ok(match recall {
+        Recall::Finished(sandbox::Outcome { content, is_error }) => {
+            Outcome::Finished { call, content, is_error }
+        }
+        Recall::Unknown if sole_since.is_some_and(|since| since < wanted_at) => Outcome::Unstarted { call },
+        Recall::Unknown => Outcome::Unknown { call },
+    })
 }
 
 /// Ends a call. `run` is the task that waits for its result, if any does; the sandbox ends the processes, and what it
@@ -84,7 +107,7 @@ pub(crate) async fn cancel(
 ) -> Outcome {
     if let Some(run) = run {
         let stop = async {
-            if let Ok(Some(sandbox)) = inner.parts.hands.adopt(&session).await {
+            if let Ok(Adopted { sandbox: Some(sandbox), .. }) = inner.hands.backend.adopt(&session).await {
                 drop(sandbox.cancel(&call).await);
                 return sandbox.recall(&call).await.ok();
             }
@@ -101,7 +124,7 @@ pub(crate) async fn cancel(
 
 /// Lets the sandbox forget results. When this fails it keeps them a little longer, which harms nobody.
 pub(crate) async fn acknowledge(inner: Arc<Inner>, session: SessionId, calls: Vec<EventId>) {
-    if let Ok(Some(sandbox)) = inner.parts.hands.adopt(&session).await {
+    if let Ok(Adopted { sandbox: Some(sandbox), .. }) = inner.hands.backend.adopt(&session).await {
         drop(sandbox.acknowledge(&calls).await);
     }
 }

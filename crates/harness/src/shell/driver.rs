@@ -155,8 +155,9 @@ impl Driver {
                 self.spawn(effect, act::run(inner, spec, call));
             }
             Effect::Recall { call } => {
+                let Some(wanted_at) = self.journal.state.wanted_at(call) else { return };
                 let (session, call) = (self.journal.session.clone(), call.clone());
-                self.spawn(effect, act::recall(inner, session, call));
+                self.spawn(effect, act::recall(inner, session, call, wanted_at));
             }
             Effect::CancelRun { call } => {
                 let run = self.under_way.remove(&Effect::Run { call: call.clone() });

@@ -7,6 +7,7 @@
 mod act;
 mod ask;
 mod driver;
+mod hands;
 mod journal;
 mod rested;
 mod sweep;
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 use crate::Inner;
 use crate::limits;
 
+pub(crate) use hands::Hands;
 pub(crate) use rested::Resting;
 pub(crate) use sweep::sweep;
 

@@ -15,12 +15,14 @@ use api::ids::SessionId;
 use api::ids::WorkspaceId;
 use api::sessions::SessionAgent;
 use api::time::Clock;
+use api::time::Timestamp;
 use async_trait::async_trait;
 use harness::CreateSession;
 use harness::Harness;
 use harness::Parts;
 use harness::brain::Policy;
 use model::Models;
+use sandbox::Adopted;
 use sandbox::Backend;
 use sandbox::Call;
 use sandbox::Outcome;
@@ -170,6 +172,7 @@ fn harness(store: &Store, model: &ModelServer, hands: &Arc<Hands>, ids: &Ids, no
         policy: Policy { retries_max: 2, backoff_base_ms: 1, backoff_max_ms: 1, ..Policy::default() },
         limits: sandbox::Limits::default(),
         root: Root::Host,
+        sandbox_idle_max_ms: 60_000,
         crash: None,
     })
 }
@@ -180,6 +183,14 @@ pub(crate) struct Hands {
     calls: Arc<Mutex<BTreeMap<EventId, Running>>>,
     /// Commands in the order in which they were started.
     started: watch::Sender<Vec<String>>,
+    /// What the sandboxes can prove.
+    pub(crate) sole_since: Arc<Mutex<Option<Timestamp>>>,
+    /// While set, calls do not reach the sandbox.
+    pub(crate) is_out_of_reach: watch::Sender<bool>,
+    /// Sessions whose sandboxes run.
+    pub(crate) alive: Arc<Mutex<Vec<SessionId>>>,
+    /// How many may run, if not any number.
+    pub(crate) alive_max: Arc<Mutex<Option<usize>>>,
 }
 
 type Result = Option<(String, bool)>;
@@ -218,23 +229,34 @@ async fn outcome(mut result: watch::Receiver<Result>) -> Outcome {
 
 #[async_trait]
 impl Backend for Hands {
-    async fn provision(&self, _spec: &Spec) -> std::result::Result<Arc<dyn Sandbox>, sandbox::Error> {
+    async fn provision(&self, spec: &Spec) -> std::result::Result<Arc<dyn Sandbox>, sandbox::Error> {
+        self.is_out_of_reach.subscribe().wait_for(|is_out_of_reach| !is_out_of_reach).await.unwrap();
+        let mut alive = self.alive.lock().unwrap();
+        if !alive.contains(&spec.session) {
+            if let Some(limit) = self.alive_max.lock().unwrap().filter(|limit| alive.len() >= *limit) {
+                return Err(sandbox::Error::Full { limit });
+            }
+            alive.push(spec.session.clone());
+        }
         Ok(Arc::new(self.clone()))
     }
 
-    async fn adopt(
-        &self,
-        _session: &SessionId,
-    ) -> std::result::Result<Option<Arc<dyn Sandbox>>, sandbox::Error> {
-        Ok(Some(Arc::new(self.clone())))
+    async fn adopt(&self, _session: &SessionId) -> std::result::Result<Adopted, sandbox::Error> {
+        let sole_since = *self.sole_since.lock().unwrap();
+        Ok(Adopted { sandbox: Some(Arc::new(self.clone())), sole_since })
     }
 
     async fn destroy(
         &self,
-        _session: &SessionId,
+        session: &SessionId,
         _keep_files: bool,
     ) -> std::result::Result<(), sandbox::Error> {
+        self.alive.lock().unwrap().retain(|other| other != session);
         Ok(())
+    }
+
+    async fn list(&self) -> std::result::Result<Vec<SessionId>, sandbox::Error> {
+        Ok(self.alive.lock().unwrap().clone())
     }
 
     fn report(&self) -> Report {

@@ -271,3 +271,58 @@ async fn every_turn_sees_the_same_past_with_or_without_a_restart_in_between() {
         past = messages;
     }
 }
+
+#[tokio::test]
+async fn a_call_that_certainly_never_reached_the_sandbox_is_run_after_a_restart() {
+    let mut stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.hands.is_out_of_reach.send_replace(true);
+    *stage.hands.sole_since.lock().unwrap() = Some(session.created_at);
+    stage.model.push(bash("toolu_a", "late"));
+    stage.model.push(Reply::saying("done"));
+    stage.say(&session, "go").await;
+    stage.until(&session, "agent.tool_use", 1).await;
+    stage.restart().await;
+    stage.until(&session, "journal.call_unstarted", 1).await;
+    stage.hands.is_out_of_reach.send_replace(false);
+    stage.hands.until_started(1).await;
+    stage.hands.finish("late", "ran once");
+    stage.until(&session, "session.status_idle", 1).await;
+    assert_eq!(stage.hands.started(), ["late"]);
+    assert_eq!(text_of(&stage.events(&session, "agent.tool_result").await[0]), "ran once");
+}
+
+#[tokio::test]
+async fn without_that_proof_its_outcome_is_told_to_be_unknown() {
+    let mut stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.hands.is_out_of_reach.send_replace(true);
+    stage.model.push(bash("toolu_a", "late"));
+    stage.model.push(Reply::saying("I see"));
+    stage.say(&session, "go").await;
+    stage.until(&session, "agent.tool_use", 1).await;
+    stage.restart().await;
+    stage.until(&session, "session.status_idle", 1).await;
+    let result = &stage.events(&session, "agent.tool_result").await[0];
+    assert!(text_of(result).contains("unknown"), "{result}");
+    assert_eq!(stage.hands.started(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn when_there_is_no_room_an_idle_sandbox_goes_and_one_in_use_stays() {
+    let stage = Stage::new().await;
+    *stage.hands.alive_max.lock().unwrap() = Some(2);
+    let (idle, busy, new) = (stage.session().await, stage.session().await, stage.session().await);
+    for (session, command) in [(&idle, "a"), (&busy, "b"), (&new, "c")] {
+        stage.model.push(bash("toolu", command));
+        stage.say(session, command).await;
+        stage.until(session, "agent.tool_use", 1).await;
+        stage.hands.until_started(usize::from(command.as_bytes()[0] - b'a') + 1).await;
+        if command == "a" {
+            stage.model.push(Reply::saying("done"));
+            stage.hands.finish("a", "A");
+            stage.until(session, "session.status_idle", 1).await;
+        }
+    }
+    assert_eq!(*stage.hands.alive.lock().unwrap(), [busy.id.clone(), new.id.clone()]);
+}

@@ -54,6 +54,7 @@ pub(crate) struct Sandbox {
     pub(crate) processes_max: u32,
     pub(crate) cpu_millis_max: u32,
     pub(crate) alive_max: usize,
+    pub(crate) idle_minutes_max: u32,
 }
 
 /// `[limits]`

@@ -17,6 +17,7 @@ pub(crate) mod owners;
 mod requests;
 mod serve;
 mod trash;
+mod vacancy;
 
 use std::fs::File;
 use std::io;

@@ -69,13 +69,18 @@ impl Spawner {
             Some(State::Starting { waiting, .. }) => waiting.push(waiter),
             Some(State::Running) => {
                 if let Some(Ok(stream)) = self.cells.get(session).map(Cell::connect) {
-                    self.reply(waiter, Answer::Connected, Some(&stream));
+                    let sole_since = self.vacancies.sole_since(session);
+                    self.reply(waiter, Answer::Connected { sole_since }, Some(&stream));
                 } else {
-                    // It is about to be gone.
-                    self.reply(waiter, Answer::Absent, None);
+                    // It is about to be gone, and what it has done is not known.
+                    self.reply(waiter, Answer::Absent { sole_since: None }, None);
                 }
             }
-            None | Some(State::Ending { .. }) => self.reply(waiter, Answer::Absent, None),
+            Some(State::Ending { .. }) => self.reply(waiter, Answer::Absent { sole_since: None }, None),
+            None => {
+                let sole_since = self.vacancies.sole_since(session);
+                self.reply(waiter, Answer::Absent { sole_since }, None);
+            }
         }
     }
 
@@ -155,12 +160,15 @@ impl Spawner {
     /// Connects a waiter to a running sandbox. One that cannot be reached is ended first, and then comes `otherwise`.
     fn connect(&mut self, waiter: Waiter, session: &SessionId, otherwise: After) {
         match self.cells.get(session).map(Cell::connect) {
-            Some(Ok(stream)) => self.reply(waiter, Answer::Connected, Some(&stream)),
+            Some(Ok(stream)) => {
+                let sole_since = self.vacancies.sole_since(session);
+                self.reply(waiter, Answer::Connected { sole_since }, Some(&stream));
+            }
             Some(Err(error)) => {
                 log(&format!("reach the hand of {session}: {error}"));
                 self.kill(session, vec![otherwise]);
             }
-            None => self.reply(waiter, Answer::Absent, None),
+            None => self.reply(waiter, Answer::Absent { sole_since: None }, None),
         }
     }
 
@@ -215,6 +223,7 @@ impl Spawner {
             }
         };
         let Some(cell) = self.cells.remove(session) else { return };
+        self.vacancies.ended(session);
         let Cell { child: _, control: _, mut group, range, state } = cell;
         if !group.remove() {
             self.lingering.push(group);

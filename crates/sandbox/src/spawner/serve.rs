@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use api::ids::SessionId;
+use api::time::Clock;
 
 use super::Options;
 use super::cell::Cell;
@@ -22,6 +23,7 @@ use super::host::Unavailable;
 use super::launch::Launcher;
 use super::log;
 use super::trash::Trash;
+use super::vacancy::Vacancies;
 use crate::sys::process;
 use crate::sys::socket;
 use crate::wire::Answer;
@@ -40,6 +42,7 @@ pub(super) struct Spawner {
     pub(super) launcher: Result<Launcher, Unavailable>,
     pub(super) files: Files,
     pub(super) cells: BTreeMap<SessionId, Cell>,
+    pub(super) vacancies: Vacancies,
     /// Who wants to know that the spawner is about to end; set when it is to.
     pub(super) closing: Option<Vec<Waiter>>,
     pub(super) trash: Trash,
@@ -81,6 +84,7 @@ impl Spawner {
             launcher,
             files,
             cells: BTreeMap::new(),
+            vacancies: Vacancies::new(Clock::system()),
             closing: None,
             trash: Trash::default(),
             lingering: Vec::new(),

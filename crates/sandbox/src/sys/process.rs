@@ -417,3 +417,11 @@ pub(crate) fn ids() -> (u32, u32) {
     // SAFETY: both take nothing and cannot fail.
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
+
+/// Microseconds since the machine was started, by a clock that nobody can set.
+pub(crate) fn since_boot_micros() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists since Linux 2.6.39, and the structure outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
+}

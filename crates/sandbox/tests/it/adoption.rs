@@ -23,7 +23,7 @@ async fn another_server_adopts_what_runs() {
     drop((hands, first));
     ground.restarted(|_| {});
 
-    let adopted = ground.backend.adopt(&spec.session).await.unwrap().expect("the sandbox still runs");
+    let adopted = ground.backend.adopt(&spec.session).await.unwrap().sandbox.expect("the sandbox still runs");
     let hands = ground.hands(adopted);
     let Recall::Finished(outcome) = hands.sandbox.recall(&slow.id).await.unwrap() else {
         panic!("it is known")
@@ -50,12 +50,12 @@ async fn another_server_adopts_what_runs() {
 async fn a_session_without_a_sandbox_is_not_adopted() {
     let ground = Ground::new();
     let spec = ground.spec();
-    assert!(ground.backend.adopt(&spec.session).await.unwrap().is_none());
+    assert!(ground.backend.adopt(&spec.session).await.unwrap().sandbox.is_none());
     ground.provision(&spec).await;
-    let adopted = ground.backend.adopt(&spec.session).await.unwrap();
+    let adopted = ground.backend.adopt(&spec.session).await.unwrap().sandbox;
     assert!(adopted.is_some());
     ground.backend.destroy(&spec.session, true).await.unwrap();
-    assert!(ground.backend.adopt(&spec.session).await.unwrap().is_none());
+    assert!(ground.backend.adopt(&spec.session).await.unwrap().sandbox.is_none());
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use model::Config;
 use model::ProviderConfig;
 use model::Route;
 use model::ScriptedConfig;
+use sandbox::Adopted;
 use sandbox::Backend;
 use sandbox::Report;
 use sandbox::Sandbox;
@@ -84,6 +85,7 @@ impl Server {
             policy: harness::brain::Policy::default(),
             limits: sandbox::Limits::default(),
             root: sandbox::Root::Host,
+            sandbox_idle_max_ms: 60_000,
             crash: None,
         });
         harness.start();
@@ -159,8 +161,12 @@ impl Backend for NoHands {
         panic!("a sandbox for {}", spec.session)
     }
 
-    async fn adopt(&self, _: &SessionId) -> Result<Option<Arc<dyn Sandbox>>, sandbox::Error> {
-        Ok(None)
+    async fn adopt(&self, _: &SessionId) -> Result<Adopted, sandbox::Error> {
+        Ok(Adopted { sandbox: None, sole_since: None })
+    }
+
+    async fn list(&self) -> Result<Vec<SessionId>, sandbox::Error> {
+        Ok(Vec::new())
     }
 
     async fn destroy(&self, _: &SessionId, _: bool) -> Result<(), sandbox::Error> {
