@@ -31,7 +31,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let out_dir = PathBuf::from(variable("OUT_DIR"));
     let target = variable("TARGET");
-    let target_dir = out_dir.join("hand-target");
+    // Beside the profiles, so that all of them share one build: OUT_DIR is TARGET/PROFILE/build/PACKAGE-HASH/out.
+    let shared = out_dir.ancestors().nth(4).filter(|folder| folder.join("CACHEDIR.TAG").exists());
+    let target_dir = shared.unwrap_or(&out_dir).join("hand-build");
     build(&workspace, &target_dir, &target);
     let built = target_dir.join(&target).join("hand").join("hand");
     let embedded = out_dir.join("hand");

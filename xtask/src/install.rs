@@ -27,6 +27,15 @@ pub(crate) fn postgres() -> Result<(), Missing> {
     Ok(())
 }
 
+/// What the tests of the sandbox run inside it: the host's own Python, for a sandbox sees the host's `/usr`.
+pub(crate) fn sandbox_tools() -> Result<(), Missing> {
+    if !std::path::Path::new("/usr/bin/python3").exists() {
+        packages(&["python3", "python3-venv"])?;
+    }
+    println!("found /usr/bin/python3 for the tests of the sandbox");
+    Ok(())
+}
+
 /// A Python with the official SDK and pytest, in a virtual environment below the target folder.
 pub(crate) fn python() -> Result<PathBuf, Missing> {
     let venv = process::target().join("venv");

@@ -74,6 +74,9 @@ pub(crate) fn test(kills: u32) -> Result<()> {
     if let Err(missing) = postgres {
         totals.lack(missing);
     }
+    if let Err(missing) = install::sandbox_tools() {
+        totals.lack(missing);
+    }
     rust(&mut totals)?;
     official_sdks(&mut totals)?;
     let run = |database| crash::run(&crash::Options { kills, database, ..crash::Options::default() });

@@ -12,8 +12,10 @@ use api::time::Clock;
 use harness::CrashPoint;
 use harness::Harness;
 use model::Models;
+use sandbox::Backend as _;
 use sandbox::Embedded;
 use sandbox::Root;
+use sandbox::SpawnerInfo;
 use store::Store;
 use store::Target;
 use tokio::net::TcpListener;
@@ -66,11 +68,12 @@ pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<Ex
     }
     stop.await;
     tracing::info!("stopping");
-    running.stop().await;
+    running.leave().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts a server on a listener. The sandboxes' spawner starts with the first sandbox.
+/// Starts a server on a listener. The sandboxes' spawner starts in the background, so that the first call need not wait
+/// for it, and a host that cannot make sandboxes says so at once.
 pub(crate) async fn start(
     settings: &Settings,
     environment: &Environment,
@@ -120,6 +123,7 @@ pub(crate) async fn start(
     };
     let tasks = TaskTracker::new();
     tasks.spawn(server::serve(listener, parts));
+    tasks.spawn(begin_spawner(Arc::clone(&hands), shutdown.clone()));
     tasks.close();
     let key = made.or_else(|| fixed.map(str::to_owned));
     Ok(Running {
@@ -143,6 +147,16 @@ impl Running {
         hands.shut_down().await.context("end the sandboxes")
     }
 
+    /// Stops. Sandboxes stay for the next server to adopt; where there are none, the spawner goes too.
+    async fn leave(self) {
+        let hands = Arc::clone(&self.hands);
+        self.stop().await;
+        let is_empty = hands.list().await.is_ok_and(|sessions| sessions.is_empty());
+        if is_empty && let Err(error) = hands.shut_down().await {
+            tracing::warn!(error = %error, "end the spawner failed; it ends by itself in some minutes");
+        }
+    }
+
     /// Stops accepting, ends streams and requests, and gives running sessions up to the next start.
     pub(crate) async fn stop(self) {
         let stop = async {
@@ -153,6 +167,18 @@ impl Running {
         if tokio::time::timeout(STOP_MAX, stop).await.is_err() {
             tracing::warn!("not everything ended within {STOP_MAX:?}: leaving it to the next start");
         }
+    }
+}
+
+async fn begin_spawner(hands: Arc<Embedded>, shutdown: CancellationToken) {
+    match shutdown.run_until_cancelled(hands.spawner()).await {
+        Some(Ok(SpawnerInfo { mode: None, .. })) => {
+            tracing::error!("this host cannot make sandboxes: tool calls will fail; run `journeyman doctor`");
+        }
+        Some(Err(error)) => {
+            tracing::error!(error = %error, "start the spawner failed; tool calls will try again");
+        }
+        Some(Ok(SpawnerInfo { mode: Some(_), .. })) | None => {}
     }
 }
 

@@ -215,6 +215,8 @@ pub(crate) fn exists(pid: i32) -> bool {
 
 /// Kills one process.
 pub(crate) fn kill(pid: i32) {
-    let status = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
+    // The shell's own: the program of that name is not everywhere.
+    let status =
+        std::process::Command::new("bash").args(["-c", &format!("kill -KILL {pid}")]).status().unwrap();
     assert!(status.success());
 }
