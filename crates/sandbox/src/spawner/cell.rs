@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -31,9 +32,8 @@ pub(super) struct Cell {
 /// Where a sandbox is in its life.
 #[derive(Debug)]
 pub(super) enum State {
-    /// The walls are being raised; these wait for a connection. If the hand goes without a word and a plan is here, it is
-    /// tried anew: the hand was a spare, and what ended it may have come long before it was needed.
-    Starting { deadline: Instant, waiting: Vec<Waiter>, anew: Option<Plan> },
+    /// The walls are being raised; these wait for a connection.
+    Starting { deadline: Instant, waiting: Vec<Waiter> },
     /// Calls are served.
     Running,
     /// It was killed and is about to be gone.
@@ -90,18 +90,23 @@ impl Cell {
 
     /// What the hand has said about its walls.
     pub(super) fn said(&self) -> Said {
-        let mut buffer = [0; REASON_BYTES_MAX];
-        let length = match socket::receive(self.control.as_fd(), &mut buffer) {
-            Ok((length, _)) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Said::Nothing,
-            // Its end was closed with our specification unread.
-            Err(_) => 0,
-        };
-        match buffer[..length].split_first() {
-            Some((&control::READY, _)) => Said::Ready,
-            Some((&control::FAILED, reason)) => Said::Failed(String::from_utf8_lossy(reason).into_owned()),
-            Some(_) => Said::Failed("the hand said something else than whether its walls stand".to_owned()),
-            None => Said::Gone,
-        }
+        said(self.control.as_fd())
+    }
+}
+
+/// What a hand has said about its walls on its control socket, which it does once.
+pub(super) fn said(control: BorrowedFd<'_>) -> Said {
+    let mut buffer = [0; REASON_BYTES_MAX];
+    let length = match socket::receive(control, &mut buffer) {
+        Ok((length, _)) => length,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Said::Nothing,
+        // Its end was closed with our specification unread.
+        Err(_) => 0,
+    };
+    match buffer[..length].split_first() {
+        Some((&control::READY, _)) => Said::Ready,
+        Some((&control::FAILED, reason)) => Said::Failed(String::from_utf8_lossy(reason).into_owned()),
+        Some(_) => Said::Failed("the hand said something else than whether its walls stand".to_owned()),
+        None => Said::Gone,
     }
 }

@@ -4,7 +4,7 @@
 //! base/           the root file system of host mode, rebuilt at every start
 //! stage/          empty folders that every sandbox mounts on, each in a namespace of its own
 //! sandboxes/ID/   what a session wrote (upper, work) and what it was given (uploads)
-//! spare/          empty folders for the next session
+//! spare/          the folders of a sandbox that is ready for the next session without files
 //! trash/          what is being removed
 //! ```
 //! Only the spawner's user can enter these folders: files inside carry the owners and set-user-id bits that a session gave
@@ -64,24 +64,31 @@ impl Files {
 
     /// The folders of a session, made if they are not there.
     pub(super) fn session(&self, session: &SessionId) -> io::Result<SessionFiles> {
-        let folder = self.sandboxes.join(session.as_str());
-        // Never over a folder that is in use: that one is not empty.
-        if std::fs::rename(&self.spare, &folder).is_err() {
-            make_session(&folder)?;
-        }
-        Ok(SessionFiles { uploads: folder.join("uploads"), writable: folder })
+        make_session(self.sandboxes.join(session.as_str()))
     }
 
-    /// Makes the folders of a session that nobody has asked for yet: some file systems take half a millisecond for each.
-    pub(super) fn prepare(&self) -> io::Result<()> {
-        make_session(&self.spare)
+    /// Makes empty folders for a session that nobody has asked for yet.
+    pub(super) fn prepare(&mut self) -> io::Result<SessionFiles> {
+        // What a spare sandbox that died has left is not empty.
+        self.throw_away(&self.spare.clone(), "spare")?;
+        make_session(self.spare.clone())
+    }
+
+    /// Gives the spare folders to a session. False when it has folders of its own. What is mounted stays mounted.
+    pub(super) fn give_spare(&self, session: &SessionId) -> bool {
+        // Never over a folder that is in use: that one is not empty.
+        std::fs::rename(&self.spare, self.sandboxes.join(session.as_str())).is_ok()
     }
 
     /// Moves the files of a session out of the way, to be removed. Fine when there are none.
     pub(super) fn discard(&mut self, session: &SessionId) -> io::Result<()> {
+        self.throw_away(&self.sandboxes.join(session.as_str()), session.as_str())
+    }
+
+    fn throw_away(&mut self, folder: &Path, name: &str) -> io::Result<()> {
         self.discarded += 1;
-        let place = self.trash.join(format!("{session}.{}.{}", std::process::id(), self.discarded));
-        match std::fs::rename(self.sandboxes.join(session.as_str()), place) {
+        let place = self.trash.join(format!("{name}.{}.{}", std::process::id(), self.discarded));
+        match std::fs::rename(folder, place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
@@ -98,9 +105,10 @@ impl Files {
     }
 }
 
-fn make_session(folder: &Path) -> io::Result<()> {
-    make_folder(folder, 0o755)?;
-    ["upper", "work", "uploads"].iter().try_for_each(|name| make_folder(&folder.join(name), 0o755))
+fn make_session(folder: PathBuf) -> io::Result<SessionFiles> {
+    make_folder(&folder, 0o755)?;
+    ["upper", "work", "uploads"].iter().try_for_each(|name| make_folder(&folder.join(name), 0o755))?;
+    Ok(SessionFiles { uploads: folder.join("uploads"), writable: folder })
 }
 
 /// Makes a folder with exactly these permissions. Fine when it is there.

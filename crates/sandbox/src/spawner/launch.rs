@@ -6,18 +6,23 @@ use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use api::ids::SessionId;
 use hand::confine::Bind;
 use hand::confine::Spec;
 
 use super::base;
 use super::cell::Plan;
+use super::cell::Said;
+use super::cell::said;
 use super::files::Files;
+use super::files::SessionFiles;
 use super::group::Group;
 use super::group::Groups;
 use super::host;
 use super::log;
 use super::owners::Owners;
 use super::owners::Range;
+use crate::Limits;
 use crate::Mode;
 use crate::Root;
 use crate::sys::process;
@@ -38,61 +43,119 @@ pub(super) struct Launcher {
     pub(super) owners: Owners,
     pub(super) groups: Groups,
     program: OwnedFd,
-    spare: Option<Launched>,
+    spare: Option<Spare>,
+    /// What the last sandbox that was asked for was to be: the next one is likely to be the same.
+    kind: Kind,
     /// Names the control groups.
     made: u64,
 }
 
-/// A hand that was started and raises its walls now.
+/// What a sandbox is to be, whoever it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kind {
+    limits: Limits,
+    root: Root,
+}
+
+/// A sandbox that nobody has asked for yet.
+#[derive(Debug)]
+struct Spare {
+    launched: Launched,
+    kind: Kind,
+    is_up: bool,
+}
+
+/// A hand that was started: it raises its walls now or has done so.
 #[derive(Debug)]
 pub(super) struct Launched {
     pub(super) child: Child,
     pub(super) control: OwnedFd,
     pub(super) group: Group,
     pub(super) range: Option<Range>,
-    /// Whether it was started before anybody asked for it.
-    pub(super) is_spare: bool,
+    /// Whether its walls stand already.
+    pub(super) is_up: bool,
 }
 
 impl Launcher {
     pub(super) fn new(mode: Mode, data_dir: &Path) -> io::Result<Self> {
         let (groups, seed) = host::groups(data_dir)?;
         let program = process::sealed_program(crate::HAND)?;
-        Ok(Self { mode, owners: Owners::new(mode, seed), groups, program, spare: None, made: 0 })
+        let kind = Kind { limits: Limits::default(), root: Root::Host };
+        Ok(Self { mode, owners: Owners::new(mode, seed), groups, program, spare: None, kind, made: 0 })
     }
 
-    /// Starts a hand for a sandbox that nobody has asked for yet: what does not depend on the session is behind it when
-    /// somebody does. Most of that time goes to the kernel's bookkeeping for control groups.
-    pub(super) fn prepare(&mut self, files: &Files) -> io::Result<()> {
+    /// Makes a sandbox that nobody has asked for yet, over empty folders, like the last one that was asked for: the next
+    /// session without files gets it with its walls up.
+    pub(super) fn prepare(&mut self, files: &mut Files) -> io::Result<()> {
         if self.spare.is_none() {
-            files.prepare()?;
-            self.spare = Some(Launched { is_spare: true, ..self.make()? });
+            let own = files.prepare()?;
+            let hand = self.make()?;
+            let kind = self.kind.clone();
+            let launched = self.begin(hand, files, own, &kind)?;
+            self.spare = Some(Spare { launched, kind, is_up: false });
         }
         Ok(())
     }
 
-    /// Gives the spare hand up, for the end.
+    /// Gives the spare sandbox up, for the end.
     pub(super) fn give_up_spare(&mut self) -> Option<Group> {
-        self.spare.take().and_then(|spare| self.undo(spare))
+        self.spare.take().and_then(|spare| self.undo(spare.launched))
     }
 
-    /// Starts a sandbox: its hand raises the walls from now on.
+    /// Starts a sandbox: its hand raises the walls from now on, or has done so already.
     pub(super) fn launch(&mut self, files: &Files, plan: &Plan) -> io::Result<Launched> {
-        if let Some(spare) = self.spare.take() {
-            // One that is just dying shows it later.
-            match self.begin(spare, files, plan) {
-                Ok(launched) => return Ok(launched),
-                Err(error) => log(&format!("use the spare hand: {error}")),
-            }
+        let kind = Kind { limits: plan.limits, root: plan.root.clone() };
+        if let Some(spare) = self.spare.take()
+            && let Some(launched) = self.hand_over(spare, files, &kind, &plan.session)
+        {
+            return Ok(launched);
         }
-        let launched = self.make()?;
-        self.begin(launched, files, plan)
+        self.kind = kind.clone();
+        let own = files.session(&plan.session)?;
+        let hand = self.make()?;
+        self.begin(hand, files, own, &kind)
     }
 
-    fn begin(&mut self, launched: Launched, files: &Files, plan: &Plan) -> io::Result<Launched> {
+    /// The spare sandbox if it is fit for the session. Otherwise it stays for another, or goes.
+    fn hand_over(
+        &mut self,
+        spare: Spare,
+        files: &Files,
+        kind: &Kind,
+        session: &SessionId,
+    ) -> Option<Launched> {
+        let word = if spare.is_up { Said::Ready } else { said(spare.launched.control.as_fd()) };
+        let is_up = match word {
+            Said::Ready => true,
+            Said::Nothing => false,
+            Said::Failed(_) | Said::Gone => {
+                log("the spare sandbox has gone");
+                self.undo(spare.launched);
+                return None;
+            }
+        };
+        if spare.kind != *kind {
+            self.undo(spare.launched);
+            return None;
+        }
+        // While the walls are being raised the folders must stay where they are; and a session may have its own.
+        if is_up && files.give_spare(session) {
+            return Some(Launched { is_up, ..spare.launched });
+        }
+        self.spare = Some(Spare { is_up, ..spare });
+        None
+    }
+
+    fn begin(
+        &mut self,
+        launched: Launched,
+        files: &Files,
+        own: SessionFiles,
+        kind: &Kind,
+    ) -> io::Result<Launched> {
         let begun = (|| {
-            launched.group.limit(&plan.limits)?;
-            let spec = serde_json::to_vec(&self.spec(files, plan, launched.range.as_ref())?)?;
+            launched.group.limit(&kind.limits)?;
+            let spec = serde_json::to_vec(&self.spec(files, own, kind, launched.range.as_ref())?)?;
             socket::send(launched.control.as_fd(), &spec, None)
         })();
         match begun {
@@ -116,7 +179,7 @@ impl Launcher {
             }
         };
         match self.start(range.as_ref(), &group) {
-            Ok((child, control)) => Ok(Launched { child, control, group, range, is_spare: false }),
+            Ok((child, control)) => Ok(Launched { child, control, group, range, is_up: false }),
             Err(error) => {
                 group.remove();
                 self.owners.give_back(range);
@@ -127,7 +190,7 @@ impl Launcher {
 
     /// Ends a hand that was not used. Answers its group if that cannot be removed yet.
     fn undo(&mut self, launched: Launched) -> Option<Group> {
-        let Launched { child, control: _, mut group, range, is_spare: _ } = launched;
+        let Launched { child, control: _, mut group, range, is_up: _ } = launched;
         if child.kill().and_then(|()| child.reap(true)).is_err() {
             log("a hand that was not used has gone by itself");
         }
@@ -167,9 +230,9 @@ impl Launcher {
         Ok((child, control))
     }
 
-    fn spec(&self, files: &Files, plan: &Plan, range: Option<&Range>) -> io::Result<Spec> {
-        let own = files.session(&plan.session)?;
-        let mut binds = match &plan.root {
+    fn spec(&self, files: &Files, own: SessionFiles, kind: &Kind, range: Option<&Range>) -> io::Result<Spec> {
+        let Kind { limits, root } = kind;
+        let mut binds = match root {
             Root::Host => base::binds(),
             Root::Directory(_) => Vec::new(),
         };
@@ -179,19 +242,19 @@ impl Launcher {
             is_writable: false,
             may_be_unmapped: false,
         });
-        let memory = plan.limits.memory_bytes_max;
+        let memory = limits.memory_bytes_max;
         Ok(Spec {
             identity: self.owners.identity(range),
             stage: files.stage.clone(),
-            lower: match &plan.root {
+            lower: match root {
                 Root::Host => files.base.clone(),
                 Root::Directory(folder) => folder.canonicalize()?,
             },
             writable: own.writable,
             binds,
-            writes_names: matches!(plan.root, Root::Directory(_)),
+            writes_names: matches!(root, Root::Directory(_)),
             shared_memory_bytes_max: memory / SHARED_MEMORY_DIVISOR,
-            processes_max: u64::from(plan.limits.processes_max) + PROCESSES_SLACK,
+            processes_max: u64::from(limits.processes_max) + PROCESSES_SLACK,
             data_bytes_max: (!self.groups.has_memory()).then_some(memory),
         })
     }

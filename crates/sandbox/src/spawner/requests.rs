@@ -115,12 +115,17 @@ impl Spawner {
             return self.reply(waiter, Answer::Full, None);
         }
         match launcher.launch(&self.files, plan) {
-            Ok(Launched { child, control, group, range, is_spare }) => {
+            Ok(Launched { child, control, group, range, is_up }) => {
                 let deadline = Instant::now() + START_MAX;
-                let anew = is_spare.then(|| plan.clone());
-                let state = State::Starting { deadline, waiting: vec![waiter], anew };
+                let state =
+                    if is_up { State::Running } else { State::Starting { deadline, waiting: vec![waiter] } };
                 let cell = Cell { child, control, group, range, state };
                 self.cells.insert(plan.session.clone(), cell);
+                if is_up {
+                    // It may have died since its walls stood.
+                    let plan = plan.clone();
+                    self.connect(waiter, &plan.session.clone(), After::Provision { waiter, plan });
+                }
             }
             Err(error) => self.fail(waiter, &error.to_string()),
         }
@@ -142,19 +147,8 @@ impl Spawner {
                 }
             }
             Said::Failed(reason) => self.give_up(session, &reason),
-            Said::Gone => self.begin_anew(session),
+            Said::Gone => self.give_up(session, "the hand ended without a word"),
         }
-    }
-
-    /// A hand has gone before its walls stood. Whoever waits gets another if it was a spare, or is told.
-    fn begin_anew(&mut self, session: &SessionId) {
-        let Some(cell) = self.cells.get_mut(session) else { return };
-        let State::Starting { waiting, anew: Some(plan), .. } = &mut cell.state else {
-            return self.give_up(session, "the hand ended without a word");
-        };
-        let plan = plan.clone();
-        let after = waiting.drain(..).map(|waiter| After::Provision { waiter, plan: plan.clone() }).collect();
-        self.kill(session, after);
     }
 
     /// Connects a waiter to a running sandbox. One that cannot be reached is ended first, and then comes `otherwise`.
@@ -216,9 +210,6 @@ impl Spawner {
         let reason = match cell.said() {
             Said::Failed(reason) => reason,
             Said::Ready | Said::Nothing | Said::Gone => {
-                if matches!(cell.state, State::Starting { .. }) {
-                    self.begin_anew(session);
-                }
                 format!("the hand ended with {status}")
             }
         };

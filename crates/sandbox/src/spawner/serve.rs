@@ -181,9 +181,9 @@ impl Spawner {
             // Not while somebody waits.
             if self.closing.is_none()
                 && !is_starting
-                && let Err(error) = launcher.prepare(&self.files)
+                && let Err(error) = launcher.prepare(&mut self.files)
             {
-                log(&format!("prepare a hand: {error}"));
+                log(&format!("prepare a sandbox: {error}"));
             }
         }
         let is_alone = self.alone_since.is_some_and(|since| since + self.options.alone_max <= now);
