@@ -36,6 +36,14 @@ pub(crate) async fn run(inner: Arc<Inner>, spec: Spec, call: Call) -> Outcome {
     }
 }
 
+/// Makes the sandbox for a call that is about to come. When that fails, the call itself says so.
+pub(crate) fn make_ahead(inner: &Arc<Inner>, spec: Spec) {
+    let held = Arc::clone(inner);
+    drop(inner.tasks.spawn("make a sandbox ahead", async move {
+        drop(held.hands.provision(&spec).await);
+    }));
+}
+
 /// The model is told what happened; it can go on without the sandbox or try again.
 fn failed(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome {
     let chain = chain(error);

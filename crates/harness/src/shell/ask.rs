@@ -3,31 +3,41 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use api::completion::Progress;
 use api::completion::Request;
 use api::ids::EventId;
 use api::ids::Ids;
 use api::ids::ThreadId;
+use sandbox::Spec;
 use serde_json::json;
 use store::Preview;
 
+use super::act;
 use crate::Inner;
 use crate::brain::Outcome;
 use crate::crash;
 
-/// One model request.
+/// One model request. When the reply begins to call a tool, the sandbox is made while the rest of the reply arrives.
 pub(crate) async fn ask(
     inner: Arc<Inner>,
     key: i64,
     thread: ThreadId,
     span: EventId,
     request: Request,
+    spec: Spec,
 ) -> Outcome {
     let crash = inner.parts.crash.as_ref();
     crash::point(crash, "before_model");
     let previews = Mutex::new(Previews::default());
+    let is_ahead = AtomicBool::new(false);
     let show = |progress: Progress| {
+        let calls = matches!(&progress, Progress::BlockStart { kind, .. } if kind == "tool_use");
+        if calls && !is_ahead.swap(true, Ordering::Relaxed) {
+            act::make_ahead(&inner, spec.clone());
+        }
         let mut previews = previews.lock().unwrap_or_else(PoisonError::into_inner);
         for (kind, starts, json) in previews.follow(progress, &inner.parts.ids) {
             let (thread, span) = (thread.clone(), span.clone());

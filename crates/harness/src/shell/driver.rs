@@ -135,8 +135,8 @@ impl Driver {
                 let Some(request) = brain::context(&self.journal.state) else {
                     return;
                 };
-                let thread = self.journal.thread.clone();
-                self.spawn(effect.clone(), ask::ask(inner, self.journal.key, thread, span.clone(), request));
+                let (thread, span, spec) = (self.journal.thread.clone(), span.clone(), self.spec());
+                self.spawn(effect, ask::ask(inner, self.journal.key, thread, span, request, spec));
             }
             Effect::CancelAsk { span } => {
                 if let Some(handle) = self.under_way.remove(&Effect::Ask { span: span.clone() }) {

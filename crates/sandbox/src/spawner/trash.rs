@@ -13,8 +13,11 @@ use crate::sys::process;
 use crate::sys::process::Child;
 use crate::sys::process::Forked;
 
-/// How long the trash waits to be emptied.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long the trash waits for more: who ends a session often begins another, and some file systems make new files slowly
+/// right after old ones were removed.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long it waits at most.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long to wait after something could not be removed.
 const RETRY: Duration = Duration::from_mins(1);
 
@@ -23,6 +26,8 @@ const RETRY: Duration = Duration::from_mins(1);
 pub(super) struct Trash {
     running: Option<Child>,
     due: Due,
+    /// When the first thing was put into the trash since it was emptied.
+    noted_at: Option<Instant>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,10 +40,12 @@ enum Due {
 }
 
 impl Trash {
-    /// Something was put into the trash. It may stay there for a moment: who ends a session often begins another.
+    /// Something was put into the trash. It may stay there for a moment.
     pub(super) fn note(&mut self) {
-        if self.due == Due::WhenNoted {
-            self.due = Due::At(Instant::now() + PAUSE);
+        let now = Instant::now();
+        let first = *self.noted_at.get_or_insert(now);
+        if self.due != Due::Now {
+            self.due = Due::At((now + PAUSE).min(first + PAUSE_MAX));
         }
     }
 
@@ -77,6 +84,7 @@ impl Trash {
             return;
         }
         self.due = Due::WhenNoted;
+        self.noted_at = None;
         if !files.has_trash() {
             return;
         }
