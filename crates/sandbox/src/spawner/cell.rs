@@ -32,8 +32,9 @@ pub(super) struct Cell {
 /// Where a sandbox is in its life.
 #[derive(Debug)]
 pub(super) enum State {
-    /// The walls are being raised; these wait for a connection.
-    Starting { deadline: Instant, waiting: Vec<Waiter> },
+    /// The walls are being raised; these wait for a connection. Over the spare folders if `is_spare`: those are given to
+    /// the session once the walls stand.
+    Starting { deadline: Instant, waiting: Vec<Waiter>, is_spare: bool },
     /// Calls are served.
     Running,
     /// It was killed and is about to be gone.

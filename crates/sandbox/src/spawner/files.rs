@@ -74,6 +74,11 @@ impl Files {
         make_session(self.spare.clone())
     }
 
+    /// Whether a session has folders.
+    pub(super) fn has(&self, session: &SessionId) -> bool {
+        self.sandboxes.join(session.as_str()).symlink_metadata().is_ok()
+    }
+
     /// Gives the spare folders to a session. False when it has folders of its own. What is mounted stays mounted.
     pub(super) fn give_spare(&self, session: &SessionId) -> bool {
         // Never over a folder that is in use: that one is not empty.

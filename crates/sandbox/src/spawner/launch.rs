@@ -5,6 +5,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
 
 use api::ids::SessionId;
 use hand::confine::Bind;
@@ -36,6 +38,9 @@ const SHARED_MEMORY_DIVISOR: u64 = 8;
 /// Processes above the bound of the control group that the resource limit leaves, so that the group's bound is the one met.
 const PROCESSES_SLACK: u64 = 64;
 
+/// How long the making of a spare waits after a sandbox was asked for: the call that it is for shall have the processors.
+const PREPARE_PAUSE: Duration = Duration::from_millis(5);
+
 /// Everything that making sandboxes takes.
 #[derive(Debug)]
 pub(super) struct Launcher {
@@ -46,6 +51,8 @@ pub(super) struct Launcher {
     spare: Option<Spare>,
     /// What the last sandbox that was asked for was to be: the next one is likely to be the same.
     kind: Kind,
+    /// When the next spare is made.
+    prepare_at: Option<Instant>,
     /// Names the control groups.
     made: u64,
 }
@@ -65,6 +72,17 @@ struct Spare {
     is_up: bool,
 }
 
+/// How far a hand has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It raises its walls, over the folders of its session.
+    Own,
+    /// It raises its walls, over the spare folders.
+    Spare,
+    /// Its walls stand, over the folders of its session.
+    Up,
+}
+
 /// A hand that was started: it raises its walls now or has done so.
 #[derive(Debug)]
 pub(super) struct Launched {
@@ -72,8 +90,7 @@ pub(super) struct Launched {
     pub(super) control: OwnedFd,
     pub(super) group: Group,
     pub(super) range: Option<Range>,
-    /// Whether its walls stand already.
-    pub(super) is_up: bool,
+    pub(super) progress: Progress,
 }
 
 impl Launcher {
@@ -81,13 +98,23 @@ impl Launcher {
         let (groups, seed) = host::groups(data_dir)?;
         let program = process::sealed_program(crate::HAND)?;
         let kind = Kind { limits: Limits::default(), root: Root::Host };
-        Ok(Self { mode, owners: Owners::new(mode, seed), groups, program, spare: None, kind, made: 0 })
+        Ok(Self {
+            mode,
+            owners: Owners::new(mode, seed),
+            groups,
+            program,
+            spare: None,
+            kind,
+            prepare_at: Some(Instant::now()),
+            made: 0,
+        })
     }
 
     /// Makes a sandbox that nobody has asked for yet, over empty folders, like the last one that was asked for: the next
     /// session without files gets it with its walls up.
     pub(super) fn prepare(&mut self, files: &mut Files) -> io::Result<()> {
-        if self.spare.is_none() {
+        if self.prepare_at().is_some_and(|at| at <= Instant::now()) {
+            self.prepare_at = None;
             let own = files.prepare()?;
             let hand = self.make()?;
             let kind = self.kind.clone();
@@ -95,6 +122,11 @@ impl Launcher {
             self.spare = Some(Spare { launched, kind, is_up: false });
         }
         Ok(())
+    }
+
+    /// When a spare sandbox is due; `None` while there is one.
+    pub(super) fn prepare_at(&self) -> Option<Instant> {
+        self.prepare_at.filter(|_| self.spare.is_none())
     }
 
     /// Gives the spare sandbox up, for the end.
@@ -105,6 +137,7 @@ impl Launcher {
     /// Starts a sandbox: its hand raises the walls from now on, or has done so already.
     pub(super) fn launch(&mut self, files: &Files, plan: &Plan) -> io::Result<Launched> {
         let kind = Kind { limits: plan.limits, root: plan.root.clone() };
+        self.prepare_at = Some(Instant::now() + PREPARE_PAUSE);
         if let Some(spare) = self.spare.take()
             && let Some(launched) = self.hand_over(spare, files, &kind, &plan.session)
         {
@@ -125,22 +158,24 @@ impl Launcher {
         session: &SessionId,
     ) -> Option<Launched> {
         let word = if spare.is_up { Said::Ready } else { said(spare.launched.control.as_fd()) };
-        let is_up = match word {
-            Said::Ready => true,
-            Said::Nothing => false,
+        let progress = match word {
+            Said::Ready => Progress::Up,
+            Said::Nothing => Progress::Spare,
             Said::Failed(_) | Said::Gone => {
                 log("the spare sandbox has gone");
                 self.undo(spare.launched);
                 return None;
             }
         };
+        let is_up = progress == Progress::Up;
         if spare.kind != *kind {
             self.undo(spare.launched);
             return None;
         }
-        // While the walls are being raised the folders must stay where they are; and a session may have its own.
-        if is_up && files.give_spare(session) {
-            return Some(Launched { is_up, ..spare.launched });
+        // A session may have folders of its own. While the walls are being raised the spare ones stay where they are.
+        let is_given = if is_up { files.give_spare(session) } else { !files.has(session) };
+        if is_given {
+            return Some(Launched { progress, ..spare.launched });
         }
         self.spare = Some(Spare { is_up, ..spare });
         None
@@ -179,7 +214,7 @@ impl Launcher {
             }
         };
         match self.start(range.as_ref(), &group) {
-            Ok((child, control)) => Ok(Launched { child, control, group, range, is_up: false }),
+            Ok((child, control)) => Ok(Launched { child, control, group, range, progress: Progress::Own }),
             Err(error) => {
                 group.remove();
                 self.owners.give_back(range);
@@ -190,7 +225,7 @@ impl Launcher {
 
     /// Ends a hand that was not used. Answers its group if that cannot be removed yet.
     fn undo(&mut self, launched: Launched) -> Option<Group> {
-        let Launched { child, control: _, mut group, range, is_up: _ } = launched;
+        let Launched { child, control: _, mut group, range, progress: _ } = launched;
         if child.kill().and_then(|()| child.reap(true)).is_err() {
             log("a hand that was not used has gone by itself");
         }

@@ -13,6 +13,7 @@ use super::cell::Said;
 use super::cell::State;
 use super::cell::Waiter;
 use super::launch::Launched;
+use super::launch::Progress;
 use super::log;
 use super::serve::Spawner;
 use crate::wire::Answer;
@@ -115,10 +116,16 @@ impl Spawner {
             return self.reply(waiter, Answer::Full, None);
         }
         match launcher.launch(&self.files, plan) {
-            Ok(Launched { child, control, group, range, is_up }) => {
+            Ok(Launched { child, control, group, range, progress }) => {
+                let is_up = progress == Progress::Up;
                 let deadline = Instant::now() + START_MAX;
-                let state =
-                    if is_up { State::Running } else { State::Starting { deadline, waiting: vec![waiter] } };
+                let is_spare = progress == Progress::Spare;
+                let state = match progress {
+                    Progress::Up => State::Running,
+                    Progress::Own | Progress::Spare => {
+                        State::Starting { deadline, waiting: vec![waiter], is_spare }
+                    }
+                };
                 let cell = Cell { child, control, group, range, state };
                 self.cells.insert(plan.session.clone(), cell);
                 if is_up {
@@ -137,10 +144,17 @@ impl Spawner {
         match cell.said() {
             Said::Nothing => {}
             Said::Ready => {
-                let State::Starting { waiting, .. } = std::mem::replace(&mut cell.state, State::Running)
+                let State::Starting { waiting, is_spare, .. } =
+                    std::mem::replace(&mut cell.state, State::Running)
                 else {
                     return;
                 };
+                if is_spare && !self.files.give_spare(session) {
+                    let reason = "its folders could not be given to it".to_owned();
+                    let failed =
+                        waiting.into_iter().map(|waiter| After::Failed { waiter, reason: reason.clone() });
+                    return self.kill(session, failed.collect());
+                }
                 for waiter in waiting {
                     let reason = "the hand does not take connections".to_owned();
                     self.connect(waiter, session, After::Failed { waiter, reason });

@@ -156,7 +156,10 @@ impl Spawner {
         });
         let alone = self.alone_since.map(|since| since + self.options.alone_max);
         let retry = (!self.lingering.is_empty()).then(|| Instant::now() + RETRY);
-        let next = starting.chain(alone).chain(retry).chain(self.trash.retry_at()).min();
+        // Nothing is prepared while somebody waits, nor at the end.
+        let is_free = self.closing.is_none() && starting.clone().next().is_none();
+        let spare = self.launcher.as_ref().ok().and_then(Launcher::prepare_at).filter(|_| is_free);
+        let next = starting.chain(alone).chain(retry).chain(self.trash.retry_at()).chain(spare).min();
         next.map_or(-1, |at| {
             let left = at.saturating_duration_since(Instant::now()).as_millis();
             i32::try_from(left + 1).unwrap_or(i32::MAX)

@@ -102,8 +102,8 @@ async fn two_hundred_lives_leave_nothing_behind() {
     let ground = Ground::new();
     let spawner = ground.backend.spawner().await.unwrap().pid;
     let mut alive: Vec<SessionId> = Vec::new();
-    // The first ones leave their user namespaces to those that follow.
-    for _ in 0..5 {
+    // The first ones leave their user namespaces to those that follow: more of them than will ever run at once.
+    for _ in 0..10 {
         alive.push(ground.sandbox().await.0);
     }
     for session in alive.drain(..) {
