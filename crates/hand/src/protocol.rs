@@ -125,7 +125,9 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Error> {
     serde_json::to_writer(&mut frame, message).map_err(Error::Unencodable)?;
     let length = frame.len() - HEADER_BYTES;
     match u32::try_from(length) {
-        Ok(header) if length <= FRAME_BYTES_MAX => frame[..HEADER_BYTES].copy_from_slice(&header.to_le_bytes()),
+        Ok(header) if length <= FRAME_BYTES_MAX => {
+            frame[..HEADER_BYTES].copy_from_slice(&header.to_le_bytes());
+        }
         Ok(_) | Err(_) => return Err(Error::Oversize { length }),
     }
     Ok(frame)

@@ -123,7 +123,7 @@ pub(crate) async fn start(
     };
     let tasks = TaskTracker::new();
     tasks.spawn(server::serve(listener, parts));
-    tasks.spawn(begin_spawner(Arc::clone(&hands), shutdown.clone()));
+    tasks.spawn(begin_spawner(Arc::clone(&hands)));
     tasks.close();
     let key = made.or_else(|| fixed.map(str::to_owned));
     Ok(Running {
@@ -170,15 +170,16 @@ impl Running {
     }
 }
 
-async fn begin_spawner(hands: Arc<Embedded>, shutdown: CancellationToken) {
-    match shutdown.run_until_cancelled(hands.spawner()).await {
-        Some(Ok(SpawnerInfo { mode: None, .. })) => {
+/// Not cut short by a stop: a spawner that has just begun to start could not be ended then.
+async fn begin_spawner(hands: Arc<Embedded>) {
+    match hands.spawner().await {
+        Ok(SpawnerInfo { mode: Some(_), .. }) => {}
+        Ok(SpawnerInfo { mode: None, .. }) => {
             tracing::error!("this host cannot make sandboxes: tool calls will fail; run `journeyman doctor`");
         }
-        Some(Err(error)) => {
+        Err(error) => {
             tracing::error!(error = %error, "start the spawner failed; tool calls will try again");
         }
-        Some(Ok(SpawnerInfo { mode: Some(_), .. })) | None => {}
     }
 }
 

@@ -35,20 +35,10 @@ impl Block {
     pub(crate) fn start(start: &RawValue) -> Option<Self> {
         let fields = Fields::of(start)?;
         let kind = fields.string("type")?.into_owned();
-        let fields = fields
-            .0
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.get().to_owned()))
-            .collect();
+        let fields =
+            fields.0.iter().map(|(name, value)| (name.to_string(), value.get().to_owned())).collect();
         let start = start.get().to_owned();
-        Some(Self {
-            kind,
-            start,
-            fields,
-            is_changed: false,
-            input: None,
-            held: String::new(),
-        })
+        Some(Self { kind, start, fields, is_changed: false, input: None, held: String::new() })
     }
 
     /// Takes a delta. Gives back the text that it adds to a `text` block.
@@ -138,10 +128,7 @@ impl Block {
     }
 
     fn value(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(field, _)| field == name)
-            .map(|(_, value)| value.as_str())
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
     fn set(&mut self, name: &str, value: String) {
@@ -245,15 +232,9 @@ mod tests {
         let mut block = Block::start(&start).unwrap();
         let mut apply = |delta: &str| block.apply(&serde_json::from_str(delta).unwrap());
         assert_eq!(apply(r#"{"type":"text_delta","text":"a\ud83e"}"#), None);
-        assert_eq!(
-            apply(r#"{"type":"text_delta","text":"\udd80"}"#).as_deref(),
-            Some("a🦀")
-        );
+        assert_eq!(apply(r#"{"type":"text_delta","text":"\udd80"}"#).as_deref(), Some("a🦀"));
         assert_eq!(apply(r#"{"type":"text_delta","text":"\ud83e"}"#), None);
         let block = block.finish(false).unwrap();
-        assert_eq!(
-            block.get(),
-            "{\"type\":\"text\",\"text\":\"a🦀\u{fffd}\u{fffd}\u{fffd}\"}"
-        );
+        assert_eq!(block.get(), "{\"type\":\"text\",\"text\":\"a🦀\u{fffd}\u{fffd}\u{fffd}\"}");
     }
 }

@@ -32,11 +32,7 @@ struct Known {
 }
 
 const fn known(id: &'static str, display_name: &'static str, takes_adaptive_thinking: bool) -> Known {
-    Known {
-        id,
-        display_name,
-        takes_adaptive_thinking,
-    }
+    Known { id, display_name, takes_adaptive_thinking }
 }
 
 const KNOWN: &[Known] = &[
@@ -63,27 +59,15 @@ const KNOWN: &[Known] = &[
 
 /// Whether a well-known model takes adaptive thinking; `false` for every other.
 pub(crate) fn takes_adaptive_thinking(id: &str) -> bool {
-    KNOWN
-        .iter()
-        .any(|known| known.id == id && known.takes_adaptive_thinking)
+    KNOWN.iter().any(|known| known.id == id && known.takes_adaptive_thinking)
 }
 
 /// All models that the configuration names, in the order of the routes and then of their ids, without duplicates.
 pub(crate) fn list(config: &Config) -> Vec<ModelInfo> {
     let mut ids: Vec<&str> = Vec::new();
-    let routed = config
-        .routes
-        .iter()
-        .map(|route| route.pattern.as_str())
-        .filter(|id| !id.contains('*'));
-    let official = KNOWN
-        .iter()
-        .map(|known| known.id)
-        .filter(|id| is_official(config, id));
-    for id in routed
-        .chain(config.known.keys().map(String::as_str))
-        .chain(official)
-    {
+    let routed = config.routes.iter().map(|route| route.pattern.as_str()).filter(|id| !id.contains('*'));
+    let official = KNOWN.iter().map(|known| known.id).filter(|id| is_official(config, id));
+    for id in routed.chain(config.known.keys().map(String::as_str)).chain(official) {
         if !ids.contains(&id) && route_of(config, id).is_some() {
             ids.push(id);
         }
@@ -93,10 +77,7 @@ pub(crate) fn list(config: &Config) -> Vec<ModelInfo> {
 
 /// The first route that matches.
 pub(crate) fn route_of<'a>(config: &'a Config, model: &str) -> Option<&'a Route> {
-    config
-        .routes
-        .iter()
-        .find(|route| pattern::matches(&route.pattern, model))
+    config.routes.iter().find(|route| pattern::matches(&route.pattern, model))
 }
 
 fn is_official(config: &Config, id: &str) -> bool {
@@ -112,9 +93,7 @@ fn is_official(config: &Config, id: &str) -> bool {
 pub(crate) fn describe(config: &Config, id: &str) -> ModelInfo {
     let model = config.known.get(id).cloned().unwrap_or_default();
     let known = KNOWN.iter().find(|known| known.id == id);
-    let display_name = model
-        .display_name
-        .or_else(|| known.map(|known| known.display_name.to_owned()));
+    let display_name = model.display_name.or_else(|| known.map(|known| known.display_name.to_owned()));
     ModelInfo {
         id: id.to_owned(),
         display_name: display_name.unwrap_or_else(|| id.to_owned()),

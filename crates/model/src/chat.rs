@@ -58,10 +58,7 @@ impl Chat {
             idle_timeout_ms: config.idle_timeout_ms,
             client,
         };
-        Ok(Self {
-            config: config.clone(),
-            upstream: Upstream::new(parts)?,
-        })
+        Ok(Self { config: config.clone(), upstream: Upstream::new(parts)? })
     }
 
     /// Asks for a reply.
@@ -92,12 +89,7 @@ impl Chat {
 enum Block {
     Text(String),
     Thinking(String),
-    Call {
-        index: Option<u64>,
-        id: String,
-        name: String,
-        arguments: String,
-    },
+    Call { index: Option<u64>, id: String, name: String, arguments: String },
 }
 
 struct Decoder<'a> {
@@ -113,15 +105,7 @@ struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     fn new(upstream: &'a Upstream, progress: &'a (dyn Fn(Progress) + Send + Sync)) -> Self {
         let (blocks, usage) = (Vec::new(), Usage::default());
-        Self {
-            upstream,
-            progress,
-            blocks,
-            finish_reason: None,
-            model: None,
-            usage,
-            is_done: false,
-        }
+        Self { upstream, progress, blocks, finish_reason: None, model: None, usage, is_done: false }
     }
 
     fn take(&mut self, data: &str) -> Result<(), Failure> {
@@ -138,10 +122,7 @@ impl<'a> Decoder<'a> {
         let Some(choice) = chunk["choices"].as_array().and_then(|choices| choices.first()) else {
             return Ok(());
         };
-        if let Some(reason) = choice["finish_reason"]
-            .as_str()
-            .filter(|reason| !reason.is_empty())
-        {
+        if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
             self.finish_reason = Some(reason.to_owned());
         }
         // A server that does not stream sends the whole message.
@@ -149,31 +130,21 @@ impl<'a> Decoder<'a> {
         if self.blocks.len() > BLOCKS_MAX {
             return Err(self.nonsense("there are too many blocks"));
         }
-        let thinking = delta["reasoning_content"]
-            .as_str()
-            .or_else(|| delta["reasoning"].as_str());
+        let thinking = delta["reasoning_content"].as_str().or_else(|| delta["reasoning"].as_str());
         self.think(thinking.unwrap_or_default());
         match &delta["content"] {
-            Value::Array(parts) => parts
-                .iter()
-                .filter_map(|part| part["text"].as_str())
-                .for_each(|text| self.say(text)),
+            Value::Array(parts) => {
+                parts.iter().filter_map(|part| part["text"].as_str()).for_each(|text| self.say(text));
+            }
             content => self.say(content.as_str().unwrap_or_default()),
         }
         self.say(delta["refusal"].as_str().unwrap_or_default());
-        delta["tool_calls"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .for_each(|call| self.call(call));
+        delta["tool_calls"].as_array().into_iter().flatten().for_each(|call| self.call(call));
         Ok(())
     }
 
     fn start(&mut self, kind: &str, block: Block) {
-        (self.progress)(Progress::BlockStart {
-            index: self.blocks.len(),
-            kind: kind.to_owned(),
-        });
+        (self.progress)(Progress::BlockStart { index: self.blocks.len(), kind: kind.to_owned() });
         self.blocks.push(block);
     }
 
@@ -197,10 +168,7 @@ impl<'a> Decoder<'a> {
         } else {
             self.start("text", Block::Text(text.to_owned()));
         }
-        (self.progress)(Progress::Text {
-            index: self.blocks.len() - 1,
-            text: text.to_owned(),
-        });
+        (self.progress)(Progress::Text { index: self.blocks.len() - 1, text: text.to_owned() });
     }
 
     fn call(&mut self, delta: &Value) {
@@ -214,12 +182,7 @@ impl<'a> Decoder<'a> {
             arguments => arguments.to_string(),
         };
         let found = self.blocks.iter_mut().rev().find_map(|block| match block {
-            Block::Call {
-                index,
-                id,
-                name,
-                arguments,
-            } => {
+            Block::Call { index, id, name, arguments } => {
                 // Some servers give every call the same index and tell them apart by id.
                 let same_id = new_id.is_empty() || id.is_empty() || id == new_id;
                 let same_index = match (new_index, *index) {
@@ -242,28 +205,15 @@ impl<'a> Decoder<'a> {
             return;
         }
         let (id, name) = (new_id.to_owned(), new_name.to_owned());
-        self.start(
-            "tool_use",
-            Block::Call {
-                index: new_index,
-                id,
-                name,
-                arguments: more,
-            },
-        );
+        self.start("tool_use", Block::Call { index: new_index, id, name, arguments: more });
     }
 
     /// `turn` is what ids of calls without one are made of: it is another number in every request of a conversation.
     fn finish(self, turn: usize) -> Result<Reply, Failure> {
         if self.finish_reason.is_none() && !self.is_done {
-            return Err(self
-                .upstream
-                .failure(FailureKind::Unavailable, "ended its reply in the middle"));
+            return Err(self.upstream.failure(FailureKind::Unavailable, "ended its reply in the middle"));
         }
-        let has_calls = self
-            .blocks
-            .iter()
-            .any(|block| matches!(block, Block::Call { .. }));
+        let has_calls = self.blocks.iter().any(|block| matches!(block, Block::Call { .. }));
         let stop_reason = match self.finish_reason.as_deref() {
             Some("length") => "max_tokens",
             Some("content_filter") => "refusal",
@@ -278,12 +228,7 @@ impl<'a> Decoder<'a> {
                 Block::Thinking(thinking) => {
                     json!({"type": "thinking", "thinking": thinking, "signature": ""}).to_string()
                 }
-                Block::Call {
-                    index: _,
-                    mut id,
-                    name,
-                    arguments,
-                } => {
+                Block::Call { index: _, mut id, name, arguments } => {
                     if id.is_empty() || !ids.insert(id.clone()) {
                         id = format!("toolu_{turn}_{position}");
                     }
@@ -298,20 +243,11 @@ impl<'a> Decoder<'a> {
             blocks.push(raw::block(text).expect("it was put together from JSON").into());
         }
         let (stop_reason, stop_details) = (stop_reason.to_owned(), None);
-        Ok(Reply {
-            blocks,
-            stop_reason,
-            stop_details,
-            usage: self.usage,
-            model: self.model,
-        })
+        Ok(Reply { blocks, stop_reason, stop_details, usage: self.usage, model: self.model })
     }
 
     fn nonsense(&self, what: &str) -> Failure {
-        self.upstream.failure(
-            FailureKind::Rejected,
-            &format!("sent a reply that makes no sense: {what}"),
-        )
+        self.upstream.failure(FailureKind::Rejected, &format!("sent a reply that makes no sense: {what}"))
     }
 }
 

@@ -43,11 +43,7 @@ pub(crate) fn body(request: &Request, model: &str, max_tokens: Option<u64>, conf
         write!(out, ",\"{field}\":{max_tokens}").expect(INFALLIBLE);
     }
     if let Some(effort) = request.effort.as_deref().filter(|_| config.send_effort) {
-        let effort = if ["low", "medium"].contains(&effort) {
-            effort
-        } else {
-            "high"
-        };
+        let effort = if ["low", "medium"].contains(&effort) { effort } else { "high" };
         write!(out, ",\"reasoning_effort\":\"{effort}\"").expect(INFALLIBLE);
     }
     if !request.tools.is_empty() {
@@ -87,11 +83,7 @@ fn assistant(message: &Message, send_reasoning: bool) -> String {
         }
     }
     let mut object = json!({"role": "assistant"});
-    object["content"] = if text.is_empty() && !calls.is_empty() {
-        Value::Null
-    } else {
-        text.into()
-    };
+    object["content"] = if text.is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
     if send_reasoning && !thinking.is_empty() {
         object["reasoning_content"] = thinking.into();
     }
@@ -151,10 +143,7 @@ fn part(block: &Value) -> Value {
         let text = |name: &str| source[name].as_str().unwrap_or_default();
         format!("data:{};base64,{}", text("media_type"), text("data"))
     };
-    match (
-        block["type"].as_str().unwrap_or_default(),
-        source["type"].as_str().unwrap_or_default(),
-    ) {
+    match (block["type"].as_str().unwrap_or_default(), source["type"].as_str().unwrap_or_default()) {
         ("text", _) => json!({"type": "text", "text": block["text"]}),
         ("image", "base64") => json!({"type": "image_url", "image_url": {"url": data()}}),
         ("image", "url") => json!({"type": "image_url", "image_url": {"url": source["url"]}}),

@@ -14,11 +14,7 @@ use crate::limits::RETRY_AFTER_MS_MAX;
 
 /// A failure without advice when to come back.
 pub(crate) fn failure(kind: FailureKind, message: String) -> Failure {
-    Failure {
-        kind,
-        message,
-        retry_after_ms: None,
-    }
+    Failure { kind, message, retry_after_ms: None }
 }
 
 /// The error object of an upstream, whichever of the usual shapes it has.
@@ -39,10 +35,7 @@ impl UpstreamError {
             _ => String::new(),
         };
         let error = match body.get("error") {
-            Some(Value::String(message)) => Self {
-                message: clean(message),
-                ..Self::default()
-            },
+            Some(Value::String(message)) => Self { message: clean(message), ..Self::default() },
             Some(error) => Self {
                 kind: text(error.get("type")),
                 code: text(error.get("code")),
@@ -50,11 +43,7 @@ impl UpstreamError {
             },
             None => {
                 let message = text(body.get("message").or_else(|| body.get("detail")));
-                Self {
-                    kind: text(body.get("type")),
-                    code: text(body.get("code")),
-                    message,
-                }
+                Self { kind: text(body.get("type")), code: text(body.get("code")), message }
             }
         };
         (error != Self::default()).then_some(error)
@@ -84,11 +73,7 @@ impl UpstreamError {
     fn kind_by_name(&self) -> Option<FailureKind> {
         let lower = self.message.to_lowercase();
         let cannot_pay = lower.contains("credit balance") || lower.contains("insufficient_quota");
-        if cannot_pay
-            || [&self.kind, &self.code]
-                .iter()
-                .any(|name| *name == "insufficient_quota")
-        {
+        if cannot_pay || [&self.kind, &self.code].iter().any(|name| *name == "insufficient_quota") {
             return Some(FailureKind::Billing);
         }
         match self.kind.as_str() {
@@ -109,11 +94,7 @@ impl UpstreamError {
     /// `: type: message`, as far as there is one.
     pub(crate) fn describe(&self) -> String {
         let names = [self.kind.as_str(), self.code.as_str(), self.message.as_str()];
-        names
-            .iter()
-            .filter(|name| !name.is_empty())
-            .flat_map(|name| [": ", name])
-            .collect()
+        names.iter().filter(|name| !name.is_empty()).flat_map(|name| [": ", name]).collect()
     }
 }
 
@@ -128,31 +109,17 @@ fn clean(text: &str) -> String {
 
 /// The upstream's name for the request, when it gives a harmless one.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
-    let id = headers
-        .get("request-id")
-        .or_else(|| headers.get("x-request-id"))?
-        .to_str()
-        .ok()?;
-    let is_plain = id
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte));
+    let id = headers.get("request-id").or_else(|| headers.get("x-request-id"))?.to_str().ok()?;
+    let is_plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte));
     (is_plain && !id.is_empty() && id.len() <= 128).then_some(id)
 }
 
 /// How long the upstream wants us to wait: `retry-after-ms`, or `retry-after` in seconds or as a date. A date counts
 /// from the response's own `date`, so that no clock of ours has to be right.
 pub(crate) fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let header = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let number = |text: &str, factor: f64| {
-        let value = text
-            .parse::<f64>()
-            .ok()
-            .filter(|value| value.is_finite() && *value >= 0.0)?;
+        let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0)?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -183,10 +150,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
-            .collect()
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
@@ -196,14 +160,8 @@ mod tests {
             (vec![("retry-after", "2")], Some(2_000)),
             (vec![("retry-after", "0.5")], Some(500)),
             (vec![("retry-after", "9"), ("retry-after-ms", "150")], Some(150)),
-            (
-                vec![date, ("retry-after", "Sun, 22 Nov 2026 10:00:30 GMT")],
-                Some(30_000),
-            ),
-            (
-                vec![date, ("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT")],
-                Some(0),
-            ),
+            (vec![date, ("retry-after", "Sun, 22 Nov 2026 10:00:30 GMT")], Some(30_000)),
+            (vec![date, ("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT")], Some(0)),
             (vec![("retry-after", "Sun, 22 Nov 2026 10:00:30 GMT")], None),
             (vec![("retry-after", "1e300")], Some(RETRY_AFTER_MS_MAX)),
             (vec![("retry-after", "-1")], None),
@@ -216,10 +174,7 @@ mod tests {
 
     #[test]
     fn an_error_that_spans_lines_is_told_on_one_and_cut() {
-        let body = format!(
-            r#"{{"error":{{"type":"x","message":"a\nb{}"}}}}"#,
-            "é".repeat(1000)
-        );
+        let body = format!(r#"{{"error":{{"type":"x","message":"a\nb{}"}}}}"#, "é".repeat(1000));
         let told = UpstreamError::parse(body.as_bytes()).unwrap().describe();
         assert!(told.starts_with(": x: a bé") && told.ends_with("é…"), "{told}");
         assert_eq!(told.chars().count(), 5 + ERROR_MESSAGE_CHARS_MAX + 1);

@@ -72,10 +72,7 @@ impl Messages {
             idle_timeout_ms: config.idle_timeout_ms,
             client,
         };
-        Ok(Self {
-            config: config.clone(),
-            upstream: Upstream::new(parts)?,
-        })
+        Ok(Self { config: config.clone(), upstream: Upstream::new(parts)? })
     }
 
     /// Asks for a reply.
@@ -94,11 +91,7 @@ impl Messages {
         };
         let body = prompt::body(request, &settings);
         let mut events = self.upstream.post(self.betas(request), body).await?;
-        let mut decoder = Decoder {
-            upstream: &self.upstream,
-            progress,
-            state: State::default(),
-        };
+        let mut decoder = Decoder { upstream: &self.upstream, progress, state: State::default() };
         while let Some(event) = events.next().await? {
             if event.name == "error" {
                 return Err(self.upstream.error_in_stream(&event.data));
@@ -109,20 +102,15 @@ impl Messages {
                 return decoder.finish();
             }
         }
-        Err(self
-            .upstream
-            .failure(FailureKind::Unavailable, "ended its reply in the middle"))
+        Err(self.upstream.failure(FailureKind::Unavailable, "ended its reply in the middle"))
     }
 
     fn betas(&self, request: &Request) -> HeaderMap {
         let is_fast = request.speed.as_deref() == Some("fast");
-        let fast = is_fast
-            .then_some(FAST_BETA)
-            .filter(|beta| !self.config.betas.iter().any(|set| set == beta));
+        let fast =
+            is_fast.then_some(FAST_BETA).filter(|beta| !self.config.betas.iter().any(|set| set == beta));
         let betas: Vec<&str> = self.config.betas.iter().map(String::as_str).chain(fast).collect();
-        let value = HeaderValue::from_str(&betas.join(","))
-            .ok()
-            .filter(|value| !value.is_empty());
+        let value = HeaderValue::from_str(&betas.join(",")).ok().filter(|value| !value.is_empty());
         value.map(|value| (BETA_HEADER, value)).into_iter().collect()
     }
 }
@@ -228,18 +216,11 @@ impl Decoder<'_> {
     fn take_head(&mut self, head: &RawValue) -> Result<(), Failure> {
         let head =
             serde_json::from_str(head.get()).map_err(|_| self.nonsense("a message has no proper head"))?;
-        let Head {
-            model,
-            stop_reason,
-            stop_details,
-            usage,
-        } = head;
+        let Head { model, stop_reason, stop_details, usage } = head;
         let state = &mut self.state;
         state.model = model.or_else(|| state.model.take());
         state.stop_reason = stop_reason.or_else(|| state.stop_reason.take());
-        state.stop_details = stop_details
-            .map(RawValue::to_owned)
-            .or_else(|| state.stop_details.take());
+        state.stop_details = stop_details.map(RawValue::to_owned).or_else(|| state.stop_details.take());
         self.take_usage(usage)
     }
 
@@ -270,74 +251,41 @@ impl Decoder<'_> {
         if position == BLOCKS_MAX || self.state.blocks.iter().any(|(taken, _)| *taken == index) {
             return Err(self.nonsense("two content blocks have the same index, or there are too many"));
         }
-        (self.progress)(Progress::BlockStart {
-            index: position,
-            kind: block.kind.clone(),
-        });
+        (self.progress)(Progress::BlockStart { index: position, kind: block.kind.clone() });
         if let Some(text) = block.first_text() {
-            (self.progress)(Progress::Text {
-                index: position,
-                text,
-            });
+            (self.progress)(Progress::Text { index: position, text });
         }
         self.state.blocks.push((index, block));
         Ok(())
     }
 
     fn grow_block(&mut self, event: &Event<'_>) -> Result<(), Failure> {
-        let delta = event
-            .delta
-            .and_then(Fields::of)
-            .ok_or_else(|| self.nonsense("a delta is no object"))?;
+        let delta = event.delta.and_then(Fields::of).ok_or_else(|| self.nonsense("a delta is no object"))?;
         // The newest block comes first: it is the one that grows.
         let found = self.state.blocks.iter_mut().enumerate().rev();
-        let found = found
-            .into_iter()
-            .find(|(_, (index, _))| Some(*index) == event.index);
+        let found = found.into_iter().find(|(_, (index, _))| Some(*index) == event.index);
         let Some((position, (_, block))) = found else {
             return Err(self.nonsense("a delta belongs to no content block"));
         };
         if let Some(text) = block.apply(&delta) {
-            (self.progress)(Progress::Text {
-                index: position,
-                text,
-            });
+            (self.progress)(Progress::Text { index: position, text });
         }
         Ok(())
     }
 
     fn finish(self) -> Result<Reply, Failure> {
-        let State {
-            blocks,
-            counts,
-            model,
-            stop_reason,
-            stop_details,
-            is_complete: _,
-        } = self.state;
+        let State { blocks, counts, model, stop_reason, stop_details, is_complete: _ } = self.state;
         let has_calls = blocks.iter().any(|(_, block)| block.kind == "tool_use");
         let default = if has_calls { "tool_use" } else { "end_turn" };
         let stop_reason = stop_reason.unwrap_or_else(|| default.to_owned());
         let may_be_cut = ["max_tokens", "model_context_window_exceeded"].contains(&stop_reason.as_str());
         let finish = |(_, block): (u64, Block)| block.finish(may_be_cut).map(Into::into);
-        let blocks = blocks
-            .into_iter()
-            .map(finish)
-            .collect::<Result<_, _>>()
-            .map_err(|BrokenInput| {
-                let what = "sent a tool call whose input is not a JSON object";
-                self.upstream.failure(FailureKind::Unavailable, what)
-            })?;
-        let stop_details = stop_details
-            .filter(|details| details.get() != "null")
-            .map(Into::into);
-        Ok(Reply {
-            blocks,
-            stop_reason,
-            stop_details,
-            usage: counts.into(),
-            model,
-        })
+        let blocks = blocks.into_iter().map(finish).collect::<Result<_, _>>().map_err(|BrokenInput| {
+            let what = "sent a tool call whose input is not a JSON object";
+            self.upstream.failure(FailureKind::Unavailable, what)
+        })?;
+        let stop_details = stop_details.filter(|details| details.get() != "null").map(Into::into);
+        Ok(Reply { blocks, stop_reason, stop_details, usage: counts.into(), model })
     }
 
     fn nonsense(&self, what: &str) -> Failure {

@@ -112,9 +112,7 @@ pub enum ConfigError {
 
 impl fmt::Debug for Models {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Models")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Models").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -133,12 +131,7 @@ impl Models {
             }
         }
         let prices = Prices::new(&config.prices);
-        Ok(Self {
-            config,
-            providers,
-            prices,
-            unknown: ModelConfig::default(),
-        })
+        Ok(Self { config, providers, prices, unknown: ModelConfig::default() })
     }
 
     /// Asks the model and waits for its whole reply; `progress` hears of it while it is being made. Dropping the
@@ -153,18 +146,11 @@ impl Models {
     ) -> Result<Reply, Failure> {
         let Some(route) = catalogue::route_of(&self.config, &request.model) else {
             let message = format!("ask model {}: no provider is configured for it", request.model);
-            return Err(Failure {
-                kind: FailureKind::Rejected,
-                message,
-                retry_after_ms: None,
-            });
+            return Err(Failure { kind: FailureKind::Rejected, message, retry_after_ms: None });
         };
         let upstream = route.upstream_model.as_deref().unwrap_or(&request.model);
         let model = self.config.known.get(&request.model).unwrap_or(&self.unknown);
-        let provider = self
-            .providers
-            .get(&route.provider)
-            .expect("new() checked every route's provider");
+        let provider = self.providers.get(&route.provider).expect("new() checked every route's provider");
         match provider {
             Provider::Messages(messages) => messages.complete(request, upstream, model, progress).await,
             Provider::Chat(chat) => chat.complete(request, upstream, model, progress).await,
@@ -184,8 +170,7 @@ impl Models {
 
     /// What is known of a model that some provider serves, listed or not.
     pub fn describe(&self, model: &str) -> Option<ModelInfo> {
-        self.serves(model)
-            .then(|| catalogue::describe(&self.config, model))
+        self.serves(model).then(|| catalogue::describe(&self.config, model))
     }
 
     /// List cost in millionths of a cent; `None` for a model without a price.
@@ -206,21 +191,17 @@ impl Provider {
 
 fn scripted(name: &str, config: &ScriptedConfig) -> Result<Scripted, ConfigError> {
     let provider = || name.to_owned();
-    let text = match (&config.script, &config.inline) {
-        (Some(path), None) => std::fs::read_to_string(path).map_err(|source| ConfigError::ScriptRead {
-            provider: provider(),
-            path: path.clone(),
-            source,
-        })?,
-        (None, Some(text)) => text.clone(),
-        (None, None) | (Some(_), Some(_)) => {
-            return Err(ConfigError::ScriptSource { provider: provider() });
-        }
-    };
-    Scripted::load(name, &text).map_err(|source| ConfigError::Script {
-        provider: provider(),
-        source,
-    })
+    let text =
+        match (&config.script, &config.inline) {
+            (Some(path), None) => std::fs::read_to_string(path).map_err(|source| {
+                ConfigError::ScriptRead { provider: provider(), path: path.clone(), source }
+            })?,
+            (None, Some(text)) => text.clone(),
+            (None, None) | (Some(_), Some(_)) => {
+                return Err(ConfigError::ScriptSource { provider: provider() });
+            }
+        };
+    Scripted::load(name, &text).map_err(|source| ConfigError::Script { provider: provider(), source })
 }
 
 /// One pool of connections for all providers. Redirects are not followed: a key goes where the operator said.

@@ -38,10 +38,7 @@ pub struct Prices {
 impl Prices {
     /// A table of model ids and patterns.
     pub fn new(prices: &BTreeMap<String, Price>) -> Self {
-        let mut rows: Vec<_> = prices
-            .iter()
-            .map(|(name, price)| (name.clone(), *price))
-            .collect();
+        let mut rows: Vec<_> = prices.iter().map(|(name, price)| (name.clone(), *price)).collect();
         rows.sort_by_key(|(name, _)| (name.contains('*'), std::cmp::Reverse(name.len())));
         Self { rows }
     }
@@ -49,13 +46,7 @@ impl Prices {
     /// What `usage` of `model` costs, in millionths of a cent, rounded up; `None` without a price.
     pub fn cost(&self, model: &str, usage: &Usage) -> Option<i64> {
         let (_, price) = self.rows.iter().find(|(name, _)| pattern::matches(name, model))?;
-        let Price {
-            input,
-            output,
-            cache_read,
-            cache_write_5m,
-            cache_write_1h,
-        } = *price;
+        let Price { input, output, cache_read, cache_write_5m, cache_write_1h } = *price;
         let Usage {
             input_tokens,
             output_tokens,
@@ -70,10 +61,7 @@ impl Prices {
             (cache_creation_5m_input_tokens, cache_write_5m.unwrap_or(input)),
             (cache_creation_1h_input_tokens, cache_write_1h.unwrap_or(input)),
         ];
-        let total: u128 = parts
-            .iter()
-            .map(|(tokens, price)| u128::from(*tokens) * u128::from(*price))
-            .sum();
+        let total: u128 = parts.iter().map(|(tokens, price)| u128::from(*tokens) * u128::from(*price)).sum();
         // Micro-dollars per million tokens are a hundred microcents per million tokens.
         Some(i64::try_from(total.div_ceil(10_000)).unwrap_or(i64::MAX))
     }
@@ -107,10 +95,7 @@ mod tests {
         };
         // 3 + 15 + 0.30 + 3.75 + 3 dollars.
         assert_eq!(prices.cost("big-1", &usage), Some(2_505_000_000));
-        let one = Usage {
-            input_tokens: 1,
-            ..Usage::default()
-        };
+        let one = Usage { input_tokens: 1, ..Usage::default() };
         assert_eq!(prices.cost("big-2", &one), Some(500));
         assert_eq!(prices.cost("other", &one), Some(1));
         assert_eq!(Prices::default().cost("big-1", &one), None);

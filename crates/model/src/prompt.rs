@@ -85,13 +85,8 @@ fn push_messages(out: &mut String, messages: &[Message], mark: Option<&str>) {
         let block = message.content.iter().rposition(|block| takes_mark(block))?;
         (message.role == Role::User).then_some((at, block))
     };
-    let marked: Vec<_> = messages
-        .iter()
-        .enumerate()
-        .rev()
-        .filter_map(markable)
-        .take(MARKED_MESSAGES_MAX)
-        .collect();
+    let marked: Vec<_> =
+        messages.iter().enumerate().rev().filter_map(markable).take(MARKED_MESSAGES_MAX).collect();
     out.push_str(",\"messages\":[");
     for (at, message) in messages.iter().enumerate() {
         if at > 0 {
@@ -136,10 +131,6 @@ fn push_marked(out: &mut String, object: &RawValue, mark: Option<&str>) {
 }
 
 fn size(request: &Request) -> usize {
-    let blocks = request
-        .messages
-        .iter()
-        .flat_map(|message| &message.content)
-        .chain(&request.tools);
+    let blocks = request.messages.iter().flat_map(|message| &message.content).chain(&request.tools);
     blocks.map(|block| block.get().len() + 64).sum::<usize>() + request.system.len() + 512
 }

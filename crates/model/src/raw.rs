@@ -21,10 +21,7 @@ impl<'a> Fields<'a> {
 
     /// A member's text.
     pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.0
-            .iter()
-            .find(|(field, _)| field == name)
-            .map(|(_, value)| *value)
+        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| *value)
     }
 
     /// A member that is a string, decoded.
@@ -121,11 +118,7 @@ pub(crate) fn join_strings(left: &mut String, right: &str) -> bool {
 
 /// Appends an element to a JSON array; anything else is replaced by an array of that element.
 pub(crate) fn push_element(array: &mut String, element: &str) {
-    let inner = array
-        .trim()
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .map(str::trim);
+    let inner = array.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::trim);
     *array = match inner {
         None | Some("") => format!("[{element}]"),
         Some(inner) => format!("[{inner},{element}]"),
@@ -150,15 +143,8 @@ mod tests {
         let text = r#"{ "b" : 1.50 , "a\u0062": {"x" :[ ]}, "type":"t" }"#;
         let object = RawValue::from_string(text.to_owned()).unwrap();
         let fields = Fields::of(&object).unwrap();
-        let shown: Vec<_> = fields
-            .0
-            .iter()
-            .map(|(name, value)| (name.as_ref(), value.get()))
-            .collect();
-        assert_eq!(
-            shown,
-            [("b", "1.50"), ("ab", r#"{"x" :[ ]}"#), ("type", r#""t""#)]
-        );
+        let shown: Vec<_> = fields.0.iter().map(|(name, value)| (name.as_ref(), value.get())).collect();
+        assert_eq!(shown, [("b", "1.50"), ("ab", r#"{"x" :[ ]}"#), ("type", r#""t""#)]);
     }
 
     #[test]
@@ -171,12 +157,9 @@ mod tests {
 
     #[test]
     fn elements_are_added_to_whatever_was_there() {
-        for (before, after) in [
-            ("null", "[1]"),
-            ("[]", "[1]"),
-            ("[ ]", "[1]"),
-            (r#"[{"a":0}]"#, r#"[{"a":0},1]"#),
-        ] {
+        for (before, after) in
+            [("null", "[1]"), ("[]", "[1]"), ("[ ]", "[1]"), (r#"[{"a":0}]"#, r#"[{"a":0},1]"#)]
+        {
             let mut array = before.to_owned();
             push_element(&mut array, "1");
             assert_eq!(array, after);

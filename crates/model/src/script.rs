@@ -127,10 +127,7 @@ impl Script {
             } else {
                 continue;
             };
-            return Err(ScriptError::Rule {
-                rule: position + 1,
-                problem,
-            });
+            return Err(ScriptError::Rule { rule: position + 1, problem });
         }
         Ok(script)
     }
@@ -151,11 +148,7 @@ impl Script {
 impl Rule {
     /// Which of the replies is due, if the rule applies.
     fn step_for(&self, situation: &Situation<'_>) -> Option<usize> {
-        let step = if self.when.names_a_step() {
-            0
-        } else {
-            situation.step - 1
-        };
+        let step = if self.when.names_a_step() { 0 } else { situation.step - 1 };
         (step < self.replies.len() && self.when.holds(situation)).then_some(step)
     }
 }
@@ -171,23 +164,10 @@ impl When {
     }
 
     fn holds(&self, situation: &Situation<'_>) -> bool {
-        let Self {
-            user,
-            system,
-            model,
-            turn,
-            step,
-            tool,
-            result,
-            is_error,
-        } = self;
+        let Self { user, system, model, turn, step, tool, result, is_error } = self;
         let in_user = user.as_ref().is_none_or(|part| contains(&situation.user, part));
-        let in_system = system
-            .as_ref()
-            .is_none_or(|part| contains(situation.system, part));
-        let is_model = model
-            .as_ref()
-            .is_none_or(|pattern| pattern::matches(pattern, situation.model));
+        let in_system = system.as_ref().is_none_or(|part| contains(situation.system, part));
+        let is_model = model.as_ref().is_none_or(|pattern| pattern::matches(pattern, situation.model));
         let is_now =
             turn.is_none_or(|turn| turn == situation.turn) && step.is_none_or(|step| step == situation.step);
         // The three conditions on results hold for one and the same result.

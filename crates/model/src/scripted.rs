@@ -62,11 +62,7 @@ pub(crate) struct Scripted {
 impl Scripted {
     /// Reads a script.
     pub(crate) fn load(provider: &str, script: &str) -> Result<Self, ScriptError> {
-        Ok(Self {
-            provider: provider.to_owned(),
-            script: Script::parse(script)?,
-            failures: Mutex::default(),
-        })
+        Ok(Self { provider: provider.to_owned(), script: Script::parse(script)?, failures: Mutex::default() })
     }
 
     /// Plays the reply that the conversation asks for.
@@ -83,20 +79,13 @@ impl Scripted {
             return Err(failure(FailureKind::Rejected, message));
         };
         pause(answer.delay_ms).await;
-        let fails = answer
-            .fail
-            .as_ref()
-            .filter(|fail| self.is_due(fail, number, request));
+        let fails = answer.fail.as_ref().filter(|fail| self.is_due(fail, number, request));
         let chunks_max = fails.map_or(usize::MAX, |fail| fail.after_chunks);
         let blocks = play(answer, &situation, chunks_max, progress).await;
         if let Some(fail) = fails {
             return Err(self.failure(fail));
         }
-        let default = if answer.calls.is_empty() {
-            "end_turn"
-        } else {
-            "tool_use"
-        };
+        let default = if answer.calls.is_empty() { "end_turn" } else { "tool_use" };
         Ok(Reply {
             usage: usage(request, &blocks),
             blocks,
@@ -132,10 +121,7 @@ impl Scripted {
         };
         let reason = fail.message.as_deref().unwrap_or(usual);
         let message = format!("model provider {} {reason}, as its script says", self.provider);
-        Failure {
-            retry_after_ms: fail.retry_after_ms,
-            ..failure(kind, message)
-        }
+        Failure { retry_after_ms: fail.retry_after_ms, ..failure(kind, message) }
     }
 }
 
@@ -150,10 +136,7 @@ async fn play(
     let mut chunks_left = chunks_max;
     let tell_start = |index: usize, kind: &str, chunks_left: usize| {
         if chunks_left > 0 {
-            progress(Progress::BlockStart {
-                index,
-                kind: kind.to_owned(),
-            });
+            progress(Progress::BlockStart { index, kind: kind.to_owned() });
         }
     };
     if let Some(thinking) = &answer.thinking {
@@ -170,10 +153,7 @@ async fn play(
             }
             chunks_left -= 1;
             pause(answer.chunk_delay_ms).await;
-            progress(Progress::Text {
-                index: blocks.len(),
-                text: word.to_owned(),
-            });
+            progress(Progress::Text { index: blocks.len(), text: word.to_owned() });
         }
         blocks.push(json!({"type": "text", "text": text}));
     }
@@ -196,10 +176,9 @@ fn json_of(value: &toml::Value, situation: &Situation<'_>) -> Value {
         toml::Value::Boolean(is_so) => (*is_so).into(),
         toml::Value::Datetime(datetime) => datetime.to_string().into(),
         toml::Value::Array(items) => items.iter().map(|item| json_of(item, situation)).collect(),
-        toml::Value::Table(members) => members
-            .iter()
-            .map(|(name, member)| (name.clone(), json_of(member, situation)))
-            .collect(),
+        toml::Value::Table(members) => {
+            members.iter().map(|(name, member)| (name.clone(), json_of(member, situation))).collect()
+        }
     }
 }
 
@@ -207,11 +186,7 @@ fn json_of(value: &toml::Value, situation: &Situation<'_>) -> Value {
 fn usage(request: &Request, blocks: &[Arc<RawValue>]) -> Usage {
     let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
     let length = |blocks: &[Arc<RawValue>]| blocks.iter().map(|block| block.get().len()).sum::<usize>();
-    let messages = request
-        .messages
-        .iter()
-        .map(|message| length(&message.content))
-        .sum::<usize>();
+    let messages = request.messages.iter().map(|message| length(&message.content)).sum::<usize>();
     Usage {
         input_tokens: tokens(request.system.len() + length(&request.tools) + messages),
         output_tokens: tokens(length(blocks)),
@@ -224,10 +199,7 @@ fn fingerprint(request: &Request) -> u64 {
     request.system.hash(&mut hasher);
     for message in &request.messages {
         (message.role == api::completion::Role::User).hash(&mut hasher);
-        message
-            .content
-            .iter()
-            .for_each(|block| block.get().hash(&mut hasher));
+        message.content.iter().for_each(|block| block.get().hash(&mut hasher));
     }
     hasher.finish()
 }

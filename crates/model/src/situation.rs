@@ -78,9 +78,8 @@ impl<'a> Situation<'a> {
         let mut rest = template;
         while let Some((before, after)) = rest.split_once("{{") {
             out.push_str(before);
-            let value = after
-                .split_once("}}")
-                .and_then(|(name, after)| Some((self.value(name.trim())?, after)));
+            let value =
+                after.split_once("}}").and_then(|(name, after)| Some((self.value(name.trim())?, after)));
             if let Some((value, after)) = value {
                 out.push_str(&value);
                 rest = after;
@@ -111,29 +110,18 @@ impl<'a> Situation<'a> {
 impl ToolResult {
     fn of(block: &Value, calls: &[(String, String)]) -> Self {
         let id = string(&block["tool_use_id"]);
-        let tool = calls
-            .iter()
-            .rev()
-            .find(|(call, _)| *call == id)
-            .map(|(_, name)| name.clone());
+        let tool = calls.iter().rev().find(|(call, _)| *call == id).map(|(_, name)| name.clone());
         let text = match &block["content"] {
             Value::Array(blocks) => text_of(blocks),
             content => string(content),
         };
-        Self {
-            tool: tool.unwrap_or_default(),
-            text,
-            is_error: block["is_error"] == true,
-        }
+        Self { tool: tool.unwrap_or_default(), text, is_error: block["is_error"] == true }
     }
 }
 
 fn text_of(blocks: &[Value]) -> String {
     let texts = blocks.iter().filter(|block| block["type"] == "text");
-    texts
-        .map(|block| string(&block["text"]))
-        .collect::<Vec<_>>()
-        .join("\n")
+    texts.map(|block| string(&block["text"])).collect::<Vec<_>>().join("\n")
 }
 
 fn string(value: &Value) -> String {

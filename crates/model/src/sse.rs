@@ -79,11 +79,7 @@ impl Parser {
 
     fn take_line(&mut self, line: &[u8], sink: &mut impl FnMut(Event)) -> Result<(), Malformed> {
         let marked = !self.started && line.starts_with(BYTE_ORDER_MARK);
-        let line = if marked {
-            &line[BYTE_ORDER_MARK.len()..]
-        } else {
-            line
-        };
+        let line = if marked { &line[BYTE_ORDER_MARK.len()..] } else { line };
         self.started = true;
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
@@ -133,10 +129,7 @@ mod tests {
     }
 
     fn event(name: &str, data: &str) -> Event {
-        Event {
-            name: name.to_owned(),
-            data: data.to_owned(),
-        }
+        Event { name: name.to_owned(), data: data.to_owned() }
     }
 
     #[test]
@@ -149,15 +142,9 @@ mod tests {
     #[test]
     fn a_line_without_end_is_refused_before_it_fills_the_memory() {
         let chunk = vec![b'x'; 1024 * 1024];
-        assert_eq!(
-            parse(std::iter::repeat_n(chunk.as_slice(), 17)),
-            Err(Malformed::TooLarge)
-        );
+        assert_eq!(parse(std::iter::repeat_n(chunk.as_slice(), 17)), Err(Malformed::TooLarge));
         let line = [b"data: ".as_slice(), &chunk, b"\n"].concat();
-        assert_eq!(
-            parse(std::iter::repeat_n(line.as_slice(), 17)),
-            Err(Malformed::TooLarge)
-        );
+        assert_eq!(parse(std::iter::repeat_n(line.as_slice(), 17)), Err(Malformed::TooLarge));
     }
 
     #[test]

@@ -62,42 +62,24 @@ pub(crate) struct Parts<'a> {
 impl Upstream {
     /// Checks what the operator configured.
     pub(crate) fn new(parts: Parts<'_>) -> Result<Self, ConfigError> {
-        let Parts {
-            provider,
-            base_url,
-            path,
-            headers,
-            more_headers,
-            idle_timeout_ms,
-            client,
-        } = parts;
+        let Parts { provider, base_url, path, headers, more_headers, idle_timeout_ms, client } = parts;
         let url = Url::parse(&format!("{}{path}", base_url.trim_end_matches('/'))).ok();
         let url = url.filter(|url| {
             let is_http = ["http", "https"].contains(&url.scheme());
             is_http && url.username().is_empty() && url.query().is_none() && url.fragment().is_none()
         });
-        let url = url.ok_or_else(|| ConfigError::BaseUrl {
-            provider: provider.to_owned(),
-        })?;
+        let url = url.ok_or_else(|| ConfigError::BaseUrl { provider: provider.to_owned() })?;
         let mut map = HeaderMap::new();
         map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let more = more_headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.clone()));
+        let more = more_headers.iter().map(|(name, value)| (name.as_str(), value.clone()));
         let mut secrets = Vec::new();
         for (name, value) in headers.into_iter().chain(more) {
-            let wrong = || ConfigError::Header {
-                provider: provider.to_owned(),
-                header: name.to_owned(),
-            };
+            let wrong = || ConfigError::Header { provider: provider.to_owned(), header: name.to_owned() };
             let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
             let mut text = HeaderValue::from_str(value.expose()).map_err(|_| wrong())?;
             text.set_sensitive(true);
             map.insert(key, text);
-            let bare = value
-                .expose()
-                .strip_prefix("Bearer ")
-                .unwrap_or_else(|| value.expose());
+            let bare = value.expose().strip_prefix("Bearer ").unwrap_or_else(|| value.expose());
             // Anything shorter is no key, and taking it out would garble the message.
             if bare.len() >= 8 {
                 secrets.push(Secret::new(bare));
@@ -127,11 +109,7 @@ impl Upstream {
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        let kind = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("");
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         if !kind.to_ascii_lowercase().starts_with("text/event-stream") {
             let status = response.status().as_u16();
             let what =
@@ -149,10 +127,7 @@ impl Upstream {
 
     /// A failure of this provider; `what` goes on from its name.
     pub(crate) fn failure(&self, kind: FailureKind, what: &str) -> Failure {
-        failure(
-            kind,
-            self.scrub(format!("model provider {} {what}", self.provider)),
-        )
+        failure(kind, self.scrub(format!("model provider {} {what}", self.provider)))
     }
 
     /// An error event in the middle of the answer.
@@ -179,10 +154,7 @@ impl Upstream {
         }
         let kind = error.kind_of_status(status);
         let retry_after_ms = failure::retry_after_ms(response.headers()).filter(|_| kind.is_transient());
-        Failure {
-            retry_after_ms,
-            ..self.failure(kind, &what)
-        }
+        Failure { retry_after_ms, ..self.failure(kind, &what) }
     }
 
     fn broken(&self, action: &str, error: reqwest::Error) -> Failure {
@@ -226,20 +198,10 @@ impl Events<'_> {
                 let what = format!("sent a reply of more than {REPLY_BYTES_MAX} bytes");
                 return Err(self.upstream.failure(FailureKind::Rejected, &what));
             }
-            let Self {
-                parser,
-                ready,
-                upstream,
-                ..
-            } = self;
-            parser
-                .push(&chunk, |event| ready.push_back(event))
-                .map_err(|error| {
-                    upstream.failure(
-                        FailureKind::Rejected,
-                        &format!("sent a reply that cannot be read: {error}"),
-                    )
-                })?;
+            let Self { parser, ready, upstream, .. } = self;
+            parser.push(&chunk, |event| ready.push_back(event)).map_err(|error| {
+                upstream.failure(FailureKind::Rejected, &format!("sent a reply that cannot be read: {error}"))
+            })?;
         }
     }
 
@@ -247,10 +209,7 @@ impl Events<'_> {
     /// loses it.
     pub(crate) async fn drain(mut self) {
         let rest = async { while let Ok(Some(_)) = self.response.chunk().await {} };
-        if timeout(Duration::from_millis(DRAIN_TIMEOUT_MS), rest)
-            .await
-            .is_err()
-        {
+        if timeout(Duration::from_millis(DRAIN_TIMEOUT_MS), rest).await.is_err() {
             let provider = &self.upstream.provider;
             tracing::debug!(model.provider = %provider, "dropped a connection to {provider}: its reply did not end");
         }

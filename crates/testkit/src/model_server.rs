@@ -69,10 +69,7 @@ impl std::fmt::Debug for Shared {
 impl Captured {
     /// The first header of that name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(header, _)| header == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
     /// The body as JSON; null when it is none.
@@ -92,9 +89,7 @@ impl ModelServer {
     /// # Panics
     /// When no port of the loopback interface can be had.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback always has a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback always has a free port");
         Self::run(listener, None, true).expect("a bound listener knows its address")
     }
 
@@ -103,9 +98,7 @@ impl ModelServer {
     /// # Panics
     /// When no port of the loopback interface can be had.
     pub async fn scripted(script: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback always has a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback always has a free port");
         Self::run(listener, Some(Box::new(script)), true).expect("a bound listener knows its address")
     }
 
@@ -129,11 +122,7 @@ impl ModelServer {
         });
         #[expect(clippy::disallowed_methods, reason = "aborted when the server is dropped")]
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self {
-            address,
-            shared,
-            task,
-        })
+        Ok(Self { address, shared, task })
     }
 
     /// `http://127.0.0.1:PORT`
@@ -143,11 +132,7 @@ impl ModelServer {
 
     /// Queues a reply for the next request that has none.
     pub fn push(&self, reply: Reply) {
-        self.shared
-            .replies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(reply);
+        self.shared.replies.lock().unwrap_or_else(PoisonError::into_inner).push_back(reply);
     }
 
     /// All requests so far.
@@ -171,12 +156,7 @@ impl ModelServer {
     /// When the server is gone.
     pub async fn abandoned(&self, count: usize) {
         let mut abandoned = self.shared.abandoned.subscribe();
-        drop(
-            abandoned
-                .wait_for(|seen| *seen >= count)
-                .await
-                .expect("the sender lives in self"),
-        );
+        drop(abandoned.wait_for(|seen| *seen >= count).await.expect("the sender lives in self"));
     }
 
     /// How many connections were made so far.
@@ -201,11 +181,7 @@ impl Shared {
         if let (Some(script), Some(json)) = (&self.script, json) {
             return script(&json);
         }
-        let queued = self
-            .replies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front();
+        let queued = self.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         queued.unwrap_or_else(|| {
             Reply::error(500, "api_error", "the test has queued no reply for this request")
         })

@@ -62,10 +62,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Resu
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers
-        .iter()
-        .find(|(name, _)| name == "content-length")
-        .map_or("0", |(_, value)| value);
+    let length = headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, value)| value);
     let length: usize = length.parse().map_err(|_| malformed())?;
     if length > BODY_BYTES_MAX {
         return Err(malformed());
@@ -77,23 +74,13 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Resu
         }
     }
     let body = buffer.split_to(length).freeze();
-    Ok(Some(Captured {
-        method,
-        path,
-        headers,
-        body,
-    }))
+    Ok(Some(Captured { method, path, headers, body }))
 }
 
 /// Writes the reply, part by part. Bytes between two pauses go out in one write, each piece as
 /// an HTTP chunk of its own, which is how the client sees it.
 async fn play(stream: &mut TcpStream, reply: Reply) -> io::Result<End> {
-    let Reply {
-        status,
-        headers,
-        parts,
-        ..
-    } = reply;
+    let Reply { status, headers, parts, .. } = reply;
     let is_stream = headers.iter().all(|(name, _)| name != "content-length");
     let mut pending = head(status, &headers, is_stream);
     for part in parts {
@@ -143,11 +130,7 @@ fn head(status: u16, headers: &[(String, String)], is_stream: bool) -> Vec<u8> {
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n").expect("a string takes any text");
     }
-    head.push_str(if is_stream {
-        "transfer-encoding: chunked\r\n\r\n"
-    } else {
-        "\r\n"
-    });
+    head.push_str(if is_stream { "transfer-encoding: chunked\r\n\r\n" } else { "\r\n" });
     head.into_bytes()
 }
 

@@ -51,38 +51,21 @@ impl Gate {
     /// Never: the gate holds what it waits for.
     pub async fn reached(&self) {
         let mut reached = self.is_reached.subscribe();
-        drop(
-            reached
-                .wait_for(|reached| *reached)
-                .await
-                .expect("the sender lives in self"),
-        );
+        drop(reached.wait_for(|reached| *reached).await.expect("the sender lives in self"));
     }
 
     pub(crate) async fn pass(&self) {
         self.is_reached.send_replace(true);
         let mut open = self.is_open.subscribe();
-        drop(
-            open.wait_for(|open| *open)
-                .await
-                .expect("the sender lives in self"),
-        );
+        drop(open.wait_for(|open| *open).await.expect("the sender lives in self"));
     }
 }
 
 impl Reply {
     /// An event stream without any event.
     pub fn stream() -> Self {
-        let headers = vec![(
-            "content-type".to_owned(),
-            "text/event-stream; charset=utf-8".to_owned(),
-        )];
-        Self {
-            status: 200,
-            headers,
-            parts: Vec::new(),
-            blocks: 0,
-        }
+        let headers = vec![("content-type".to_owned(), "text/event-stream; charset=utf-8".to_owned())];
+        Self { status: 200, headers, parts: Vec::new(), blocks: 0 }
     }
 
     /// A Messages API stream that has begun, with small counts of usage.
@@ -127,12 +110,7 @@ impl Reply {
             ("content-type".to_owned(), content_type.to_owned()),
             ("content-length".to_owned(), body.len().to_string()),
         ];
-        Self {
-            status,
-            headers,
-            parts: vec![Part::Bytes(body)],
-            blocks: 0,
-        }
+        Self { status, headers, parts: vec![Part::Bytes(body)], blocks: 0 }
     }
 
     /// Adds a response header.
@@ -174,9 +152,7 @@ impl Reply {
     /// Adds a text, one delta per word.
     #[must_use]
     pub fn text(self, text: &str) -> Self {
-        let words = text
-            .split_inclusive(' ')
-            .map(|word| json!({"type": "text_delta", "text": word}));
+        let words = text.split_inclusive(' ').map(|word| json!({"type": "text_delta", "text": word}));
         self.block(&json!({"type": "text", "text": ""}), &words.collect::<Vec<_>>())
     }
 
@@ -204,10 +180,7 @@ impl Reply {
     /// Ends the message.
     #[must_use]
     pub fn stop(self, reason: &str) -> Self {
-        self.stop_with(
-            &json!({"stop_reason": reason, "stop_sequence": null}),
-            &json!({"output_tokens": 20}),
-        )
+        self.stop_with(&json!({"stop_reason": reason, "stop_sequence": null}), &json!({"output_tokens": 20}))
     }
 
     /// Ends the message with a delta and counts of one's own.
@@ -233,10 +206,8 @@ impl Reply {
     #[must_use]
     pub fn chat_stop(self, reason: &str) -> Self {
         self.chat_chunk(&json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}))
-            .chat_chunk(
-                &json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 20,
-                "prompt_tokens_details": {"cached_tokens": 4}}}),
-            )
+            .chat_chunk(&json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 20,
+                "prompt_tokens_details": {"cached_tokens": 4}}}))
             .raw("data: [DONE]\n\n")
     }
 
@@ -294,10 +265,8 @@ impl Reply {
     #[must_use]
     pub fn in_chunks(self, size: usize) -> Self {
         let body = self.body();
-        let parts = body
-            .chunks(size.max(1))
-            .map(|chunk| Part::Bytes(Bytes::copy_from_slice(chunk)))
-            .collect();
+        let parts =
+            body.chunks(size.max(1)).map(|chunk| Part::Bytes(Bytes::copy_from_slice(chunk))).collect();
         Self { parts, ..self }
     }
 
@@ -327,13 +296,7 @@ impl Reply {
                 other => after.push(other),
             }
         }
-        (
-            Self {
-                parts: before,
-                ..self
-            },
-            after,
-        )
+        (Self { parts: before, ..self }, after)
     }
 
     fn with(mut self, parts: Vec<Part>) -> Self {

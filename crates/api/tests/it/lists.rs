@@ -170,7 +170,13 @@ fn an_agent_is_asked_for_at_a_version() {
 
 fn ids(query: &str) -> Value {
     let models: Vec<Model> = ["a", "b", "c"]
-        .map(|id| Model { id: id.into(), display_name: id.to_uppercase(), created_at: Timestamp(0), max_input_tokens: None, max_tokens: None })
+        .map(|id| Model {
+            id: id.into(),
+            display_name: id.to_uppercase(),
+            created_at: Timestamp(0),
+            max_input_tokens: None,
+            max_tokens: None,
+        })
         .into();
     let page = parse(&models::page(&models, &ModelList::parse(Some(query)).unwrap()));
     let ids: Vec<&Value> = page["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
@@ -189,7 +195,13 @@ fn models_are_paged_by_id_both_ways() {
 
 #[test]
 fn a_model_is_answered_with_every_field() {
-    let model = Model { id: "m".into(), display_name: "M".into(), created_at: Timestamp(0), max_input_tokens: Some(7), max_tokens: None };
+    let model = Model {
+        id: "m".into(),
+        display_name: "M".into(),
+        created_at: Timestamp(0),
+        max_input_tokens: Some(7),
+        max_tokens: None,
+    };
     let expected = json!({
         "type": "model", "id": "m", "display_name": "M", "created_at": "1970-01-01T00:00:00.000000Z",
         "lifecycle": "active", "line": null, "max_input_tokens": 7, "max_tokens": null, "capabilities": null,

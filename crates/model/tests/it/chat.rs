@@ -19,10 +19,7 @@ async fn played(reply: Reply) -> (Vec<String>, String) {
     let server = ModelServer::start().await;
     server.push(reply);
     let reply = crate::fixture::reply(&chat_with(&server, ""), &hello()).await;
-    (
-        blocks(&reply).into_iter().map(str::to_owned).collect(),
-        reply.stop_reason,
-    )
+    (blocks(&reply).into_iter().map(str::to_owned).collect(), reply.stop_reason)
 }
 
 #[tokio::test]
@@ -57,12 +54,7 @@ async fn reasoning_text_parallel_calls_and_counts_come_through() {
         r#"{"type":"tool_use","id":"call_b","name":"bash","input":{"command":"pwd"}}"#,
     ];
     assert_eq!(blocks(&reply), expected);
-    let usage = Usage {
-        input_tokens: 6,
-        output_tokens: 20,
-        cache_read_input_tokens: 4,
-        ..Usage::default()
-    };
+    let usage = Usage { input_tokens: 6, output_tokens: 20, cache_read_input_tokens: 4, ..Usage::default() };
     assert_eq!((reply.stop_reason.as_str(), reply.usage), ("tool_use", usage));
     assert_eq!(reply.model.as_deref(), Some("qwen"));
     let told = [
@@ -84,18 +76,13 @@ async fn reasoning_text_parallel_calls_and_counts_come_through() {
 #[tokio::test]
 async fn whole_calls_without_index_or_id_get_ids_of_their_own() {
     let call = |command: &str| json!({"function": {"name": "bash", "arguments": {"command": command}}});
-    let reply = Reply::stream()
-        .chat_delta(&json!({"tool_calls": [call("a"), call("b")]}))
-        .chat_stop("stop");
+    let reply = Reply::stream().chat_delta(&json!({"tool_calls": [call("a"), call("b")]})).chat_stop("stop");
     let expected = [
         r#"{"type":"tool_use","id":"toolu_1_0","name":"bash","input":{"command":"a"}}"#,
         r#"{"type":"tool_use","id":"toolu_1_1","name":"bash","input":{"command":"b"}}"#,
     ];
     let (blocks, stop_reason) = played(reply).await;
-    assert_eq!(
-        (blocks, stop_reason.as_str()),
-        (expected.map(str::to_owned).to_vec(), "tool_use")
-    );
+    assert_eq!((blocks, stop_reason.as_str()), (expected.map(str::to_owned).to_vec(), "tool_use"));
 }
 
 #[tokio::test]
@@ -125,10 +112,7 @@ async fn finish_reasons_are_translated_and_broken_arguments_only_forgiven_at_the
     let cut = json!({"index": 0, "id": "c", "function": {"name": "bash", "arguments": "{\"comm"}});
     let (blocks, stop_reason) = played(text().chat_delta(&piece(&cut)).chat_stop("length")).await;
     assert_eq!(stop_reason, "max_tokens");
-    assert_eq!(
-        blocks[1],
-        r#"{"type":"tool_use","id":"c","name":"bash","input":{}}"#
-    );
+    assert_eq!(blocks[1], r#"{"type":"tool_use","id":"c","name":"bash","input":{}}"#);
     let server = ModelServer::start().await;
     server.push(text().chat_delta(&piece(&cut)).chat_stop("tool_calls"));
     let broken = failure(&chat_with(&server, ""), &hello()).await;
@@ -144,10 +128,7 @@ async fn a_missing_done_is_forgiven_after_a_finish_reason_only() {
     server.push(Reply::stream().chat_delta(&json!({"content": "x"})));
     let cut = failure(&models, &hello()).await;
     assert_eq!(cut.kind, FailureKind::Unavailable);
-    assert_eq!(
-        cut.message,
-        "model provider upstream ended its reply in the middle"
-    );
+    assert_eq!(cut.message, "model provider upstream ended its reply in the middle");
     server.push(Reply::stream().chat_chunk(&json!({"error": {"message": "out of memory", "code": 500}})));
     let error = failure(&models, &hello()).await;
     assert_eq!(
@@ -183,17 +164,11 @@ async fn the_conversation_is_translated_with_results_images_and_errors() {
         ]),
     ];
     let settings = "max_tokens = 99\nmax_tokens_field = 'max_completion_tokens'\nsend_effort = true\nsend_reasoning = true";
-    let request = Request {
-        effort: Some("max".to_owned()),
-        ..request(conversation)
-    };
+    let request = Request { effort: Some("max".to_owned()), ..request(conversation) };
     reply(&chat_with(&server, settings), &request).await;
     let sent = server.request(0).await;
     assert_eq!(sent.path, "/v1/chat/completions");
-    assert_eq!(
-        sent.header("authorization"),
-        Some(format!("Bearer {KEY}").as_str())
-    );
+    assert_eq!(sent.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
     let shown = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}});
     let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
     let hint = "[the next message of the user shows what this tool returned]";

@@ -12,11 +12,7 @@ use testkit::model_server_reply::Reply;
 use crate::fixture::*;
 
 fn told(kind: FailureKind, message: &str) -> Failure {
-    Failure {
-        kind,
-        message: format!("model provider upstream {message}"),
-        retry_after_ms: None,
-    }
+    Failure { kind, message: format!("model provider upstream {message}"), retry_after_ms: None }
 }
 
 #[tokio::test]
@@ -31,12 +27,7 @@ async fn each_status_and_error_type_has_its_kind() {
     for (status, kind, message, expected) in [
         (400, "invalid_request_error", "max_tokens: too large", Rejected),
         (400, "billing_error", "pay first", Billing),
-        (
-            400,
-            "invalid_request_error",
-            "Your credit balance is too low",
-            Billing,
-        ),
+        (400, "invalid_request_error", "Your credit balance is too low", Billing),
         (401, "authentication_error", "invalid key", Rejected),
         (402, "billing_error", "pay first", Billing),
         (403, "permission_error", "not yours", Rejected),
@@ -51,10 +42,7 @@ async fn each_status_and_error_type_has_its_kind() {
         (529, "overloaded_error", "busy", Overloaded),
     ] {
         server.push(Reply::error(status, kind, message));
-        let expected = told(
-            expected,
-            &format!("answered {status}: {kind}: {message} (request req_test)"),
-        );
+        let expected = told(expected, &format!("answered {status}: {kind}: {message} (request req_test)"));
         assert_eq!(failure(&models, &hello()).await, expected);
     }
 }
@@ -68,24 +56,12 @@ async fn a_transient_refusal_says_how_long_to_wait() {
     for (status, headers, expected) in [
         (429, vec![("retry-after", "3")], Some(3_000)),
         (529, vec![("retry-after", later), ("date", date)], Some(7_000)),
-        (
-            503,
-            vec![("retry-after-ms", "120"), ("retry-after", "1")],
-            Some(120),
-        ),
+        (503, vec![("retry-after-ms", "120"), ("retry-after", "1")], Some(120)),
         (400, vec![("retry-after", "3")], None),
     ] {
         let reply = Reply::error(status, "x", "y");
-        server.push(
-            headers
-                .iter()
-                .fold(reply, |reply, (name, value)| reply.header(name, value)),
-        );
-        assert_eq!(
-            failure(&models, &hello()).await.retry_after_ms,
-            expected,
-            "{status} {headers:?}"
-        );
+        server.push(headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value)));
+        assert_eq!(failure(&models, &hello()).await.retry_after_ms, expected, "{status} {headers:?}");
     }
 }
 
@@ -95,37 +71,19 @@ async fn bodies_of_other_shapes_are_understood_and_pages_are_not_quoted() {
     let models = messages(&server);
     let json = "application/json";
     for (reply, message) in [
-        (
-            Reply::plain(500, json, r#"{"error":"out of memory"}"#),
-            "answered 500: out of memory",
-        ),
-        (
-            Reply::plain(500, json, r#"{"detail":"bad\n\u001b[1mgateway"}"#),
-            "answered 500: bad  [1mgateway",
-        ),
-        (
-            Reply::plain(502, "text/html", "<html>your prompt was: hello</html>"),
-            "answered 502",
-        ),
+        (Reply::plain(500, json, r#"{"error":"out of memory"}"#), "answered 500: out of memory"),
+        (Reply::plain(500, json, r#"{"detail":"bad\n\u001b[1mgateway"}"#), "answered 500: bad  [1mgateway"),
+        (Reply::plain(502, "text/html", "<html>your prompt was: hello</html>"), "answered 502"),
         (Reply::plain(500, json, ""), "answered 500"),
     ] {
         server.push(reply);
-        assert_eq!(
-            failure(&models, &hello()).await,
-            told(FailureKind::Unavailable, message)
-        );
+        assert_eq!(failure(&models, &hello()).await, told(FailureKind::Unavailable, message));
     }
     server.push(Reply::plain(200, "text/html", "<html>log in</html>"));
     let message = "answered 200 with something that is not an event stream; is base_url right?";
-    assert_eq!(
-        failure(&models, &hello()).await,
-        told(FailureKind::Rejected, message)
-    );
+    assert_eq!(failure(&models, &hello()).await, told(FailureKind::Rejected, message));
     server.push(Reply::plain(302, json, "").header("location", "http://127.0.0.1:1/"));
-    assert_eq!(
-        failure(&models, &hello()).await,
-        told(FailureKind::Rejected, "answered 302")
-    );
+    assert_eq!(failure(&models, &hello()).await, told(FailureKind::Rejected, "answered 302"));
 }
 
 #[tokio::test]
@@ -153,28 +111,19 @@ async fn a_reply_that_ends_or_breaks_anywhere_is_unavailable() {
     let models = messages(&server);
     let whole = Reply::message().text("a b").stop("end_turn");
     let body = whole.body();
-    let end = body
-        .windows(12)
-        .position(|window| window == b"message_stop")
-        .unwrap();
+    let end = body.windows(12).position(|window| window == b"message_stop").unwrap();
     for at in [0, 1, end / 2, end - 8] {
         server.push(whole.clone().break_at(at));
         let broken = failure(&models, &hello()).await;
         assert_eq!(broken.kind, FailureKind::Unavailable, "broken at {at}");
         assert!(
-            broken
-                .message
-                .starts_with("read the reply of model provider upstream: "),
+            broken.message.starts_with("read the reply of model provider upstream: "),
             "{}",
             broken.message
         );
         server.push(Reply::stream().raw(body[..at].to_vec()));
         let ended = failure(&models, &hello()).await;
-        assert_eq!(
-            ended,
-            told(FailureKind::Unavailable, "ended its reply in the middle"),
-            "ended at {at}"
-        );
+        assert_eq!(ended, told(FailureKind::Unavailable, "ended its reply in the middle"), "ended at {at}");
     }
 }
 
@@ -184,13 +133,7 @@ async fn a_silent_provider_is_given_up_before_and_within_its_reply() {
     let models = messages_with(&server, "idle_timeout_ms = 60");
     server.push(Reply::message().text("a").stall());
     let stalled = failure(&models, &hello()).await;
-    assert_eq!(
-        stalled,
-        told(
-            FailureKind::Unavailable,
-            "was silent: its reply stalled for 60 ms"
-        )
-    );
+    assert_eq!(stalled, told(FailureKind::Unavailable, "was silent: its reply stalled for 60 ms"));
     // The head is part of the first piece that is held back here.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -199,10 +142,7 @@ async fn a_silent_provider_is_given_up_before_and_within_its_reply() {
          [[routes]]\npattern = '*'\nprovider = 'upstream'\n"
     );
     let silent = failure(&Models::new(config(&toml)).unwrap(), &hello()).await;
-    assert_eq!(
-        silent,
-        told(FailureKind::Unavailable, "was silent: no answer for 60 ms")
-    );
+    assert_eq!(silent, told(FailureKind::Unavailable, "was silent: no answer for 60 ms"));
     server.abandoned(1).await;
 }
 
@@ -211,9 +151,7 @@ async fn a_slow_reply_that_keeps_coming_is_not_given_up() {
     let server = ModelServer::start().await;
     let models = messages_with(&server, "idle_timeout_ms = 400");
     let ping = json!({"type": "ping"});
-    let slow = (0..10).fold(Reply::message(), |reply, _| {
-        reply.delay(Duration::from_millis(60)).event(&ping)
-    });
+    let slow = (0..10).fold(Reply::message(), |reply, _| reply.delay(Duration::from_millis(60)).event(&ping));
     server.push(slow.stop("end_turn"));
     assert_eq!(reply(&models, &hello()).await.stop_reason, "end_turn");
 }
@@ -222,11 +160,7 @@ async fn a_slow_reply_that_keeps_coming_is_not_given_up() {
 async fn nobody_listening_is_unavailable_and_the_key_is_not_told() {
     let server = ModelServer::start().await;
     let models = messages(&server);
-    server.push(Reply::error(
-        401,
-        "authentication_error",
-        &format!("no such key: {KEY}!"),
-    ));
+    server.push(Reply::error(401, "authentication_error", &format!("no such key: {KEY}!")));
     let refused = failure(&models, &hello()).await;
     let message = "answered 401: authentication_error: no such key: [secret]! (request req_test)";
     assert_eq!(refused, told(FailureKind::Rejected, message));
@@ -242,9 +176,7 @@ async fn nobody_listening_is_unavailable_and_the_key_is_not_told() {
     let refused = failure(&Models::new(config(&toml)).unwrap(), &hello()).await;
     assert_eq!(refused.kind, FailureKind::Unavailable);
     assert!(
-        refused
-            .message
-            .starts_with("send a request to model provider upstream: "),
+        refused.message.starts_with("send a request to model provider upstream: "),
         "{}",
         refused.message
     );
@@ -266,10 +198,7 @@ async fn replies_that_make_no_sense_are_rejected() {
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
     for (reply, message) in [
         (Reply::message().raw("data: {\n\n"), "an event is not JSON"),
-        (
-            Reply::message().event(&delta),
-            "a delta belongs to no content block",
-        ),
+        (Reply::message().event(&delta), "a delta belongs to no content block"),
         (Reply::message().event(&nameless), "a content block has no type"),
         (
             Reply::message().event(&twice).event(&twice),
@@ -278,19 +207,9 @@ async fn replies_that_make_no_sense_are_rejected() {
     ] {
         server.push(reply.stop("end_turn"));
         let message = format!("sent a reply that makes no sense: {message}");
-        assert_eq!(
-            failure(&models, &hello()).await,
-            told(FailureKind::Rejected, &message)
-        );
+        assert_eq!(failure(&models, &hello()).await, told(FailureKind::Rejected, &message));
     }
-    server.push(
-        Reply::message()
-            .raw(b"data: \xff\n\n".as_slice())
-            .stop("end_turn"),
-    );
+    server.push(Reply::message().raw(b"data: \xff\n\n".as_slice()).stop("end_turn"));
     let message = "sent a reply that cannot be read: read an event stream: a line is not UTF-8";
-    assert_eq!(
-        failure(&models, &hello()).await,
-        told(FailureKind::Rejected, message)
-    );
+    assert_eq!(failure(&models, &hello()).await, told(FailureKind::Rejected, message));
 }

@@ -29,17 +29,11 @@ pub(crate) fn block(value: &Value) -> Arc<RawValue> {
 }
 
 pub(crate) fn user(blocks: &[Value]) -> Message {
-    Message {
-        role: Role::User,
-        content: blocks.iter().map(block).collect(),
-    }
+    Message { role: Role::User, content: blocks.iter().map(block).collect() }
 }
 
 pub(crate) fn assistant(blocks: &[Value]) -> Message {
-    Message {
-        role: Role::Assistant,
-        content: blocks.iter().map(block).collect(),
-    }
+    Message { role: Role::Assistant, content: blocks.iter().map(block).collect() }
 }
 
 pub(crate) fn text(text: &str) -> Value {
@@ -100,22 +94,15 @@ pub(crate) fn chat_with(server: &ModelServer, settings: &str) -> Models {
 pub(crate) fn scripted(script: &str) -> Models {
     let mut config =
         config("[providers.script]\nkind = 'scripted'\n[[routes]]\npattern = '*'\nprovider = 'script'\n");
-    let scripted = model::ScriptedConfig {
-        script: None,
-        inline: Some(script.to_owned()),
-    };
-    config
-        .providers
-        .insert("script".to_owned(), model::ProviderConfig::Scripted(scripted));
+    let scripted = model::ScriptedConfig { script: None, inline: Some(script.to_owned()) };
+    config.providers.insert("script".to_owned(), model::ProviderConfig::Scripted(scripted));
     Models::new(config).unwrap()
 }
 
 /// Asks, and keeps what was told on the way.
 pub(crate) async fn ask(models: &Models, request: &Request) -> (Result<Reply, Failure>, Vec<Progress>) {
     let told = Mutex::new(Vec::new());
-    let result = models
-        .complete(request, &|progress| told.lock().unwrap().push(progress))
-        .await;
+    let result = models.complete(request, &|progress| told.lock().unwrap().push(progress)).await;
     (result, told.into_inner().unwrap())
 }
 
@@ -139,15 +126,9 @@ pub(crate) fn whole(reply: &Reply) -> Value {
 }
 
 pub(crate) fn start(index: usize, kind: &str) -> Progress {
-    Progress::BlockStart {
-        index,
-        kind: kind.to_owned(),
-    }
+    Progress::BlockStart { index, kind: kind.to_owned() }
 }
 
 pub(crate) fn said(index: usize, text: &str) -> Progress {
-    Progress::Text {
-        index,
-        text: text.to_owned(),
-    }
+    Progress::Text { index, text: text.to_owned() }
 }

@@ -96,17 +96,9 @@ async fn a_reply_is_the_same_wherever_its_bytes_are_cut() {
     }
     for size in [1, 2, 3, 7, 64] {
         server.push(rich().in_chunks(size));
-        assert_eq!(
-            whole(&reply(&models, &hello()).await),
-            expected,
-            "in chunks of {size}"
-        );
+        assert_eq!(whole(&reply(&models, &hello()).await), expected, "in chunks of {size}");
     }
-    assert_eq!(
-        server.connections(),
-        1,
-        "a finished reply leaves its connection open for the next"
-    );
+    assert_eq!(server.connections(), 1, "a finished reply leaves its connection open for the next");
 }
 
 #[tokio::test]
@@ -158,17 +150,11 @@ async fn a_tool_input_that_is_cut_at_the_limit_becomes_empty() {
     server.push(Reply::message().block(&start, &cut).stop("tool_use"));
     let models = messages(&server);
     let reply = reply(&models, &hello()).await;
-    assert_eq!(
-        blocks(&reply),
-        [r#"{"type":"tool_use","id":"t","name":"bash","input":{}}"#]
-    );
+    assert_eq!(blocks(&reply), [r#"{"type":"tool_use","id":"t","name":"bash","input":{}}"#]);
     assert_eq!(reply.stop_reason, "max_tokens");
     let failure = failure(&models, &hello()).await;
     assert_eq!(failure.kind, api::completion::FailureKind::Unavailable);
-    assert_eq!(
-        failure.message,
-        "model provider upstream sent a tool call whose input is not a JSON object"
-    );
+    assert_eq!(failure.message, "model provider upstream sent a tool call whose input is not a JSON object");
 }
 
 #[tokio::test]
@@ -181,10 +167,7 @@ async fn a_tool_call_without_input_and_one_in_pieces_that_split_a_character_are_
     };
     server.push(
         Reply::message()
-            .block(
-                &call("a"),
-                &[json!({"type": "input_json_delta", "partial_json": ""})],
-            )
+            .block(&call("a"), &[json!({"type": "input_json_delta", "partial_json": ""})])
             .event(&json!({"type": "content_block_start", "index": 1, "content_block": call("b")}))
             .raw(piece(r#"{\"crab\":\"\ud83e"#))
             .raw(piece(r#"\udd80\"}"#))
@@ -204,11 +187,7 @@ async fn counts_that_only_the_end_tells_are_taken_from_there() {
     let end = json!({"output_tokens": 9, "input_tokens": 5, "cache_creation_input_tokens": 3});
     server.push(Reply::message_with(&json!(null)).stop_with(&json!({"stop_reason": "refusal"}), &end));
     let reply = reply(&messages(&server), &hello()).await;
-    let usage = Usage {
-        input_tokens: 5,
-        output_tokens: 9,
-        cache_creation_5m_input_tokens: 3,
-        ..Usage::default()
-    };
+    let usage =
+        Usage { input_tokens: 5, output_tokens: 9, cache_creation_5m_input_tokens: 3, ..Usage::default() };
     assert_eq!((reply.stop_reason.as_str(), reply.usage), ("refusal", usage));
 }

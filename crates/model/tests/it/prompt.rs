@@ -20,15 +20,9 @@ async fn sent(settings: &str, request: &Request) -> Captured {
 
 #[tokio::test]
 async fn the_request_carries_key_version_and_the_prompt_as_text() {
-    let request = Request {
-        effort: Some("high".to_owned()),
-        ..hello()
-    };
+    let request = Request { effort: Some("high".to_owned()), ..hello() };
     let sent = sent("", &request).await;
-    assert_eq!(
-        (sent.method.as_str(), sent.path.as_str()),
-        ("POST", "/v1/messages")
-    );
+    assert_eq!((sent.method.as_str(), sent.path.as_str()), ("POST", "/v1/messages"));
     assert_eq!(sent.header("x-api-key"), Some(KEY));
     assert_eq!(sent.header("anthropic-version"), Some("2026-10-21"));
     assert_eq!(sent.header("content-type"), Some("application/json"));
@@ -49,31 +43,15 @@ async fn the_request_carries_key_version_and_the_prompt_as_text() {
 async fn fast_thinking_cache_lifetime_and_limits_follow_the_configuration() {
     let settings = "thinking = 'adaptive'\nprompt_cache = '1h'\nauth = 'bearer'\nbetas = ['one-2026']\nmax_tokens = 9\n\
                     headers = { x-team = 'blue' }";
-    let sent = sent(
-        settings,
-        &Request {
-            speed: Some("fast".to_owned()),
-            ..hello()
-        },
-    )
-    .await;
-    assert_eq!(
-        sent.header("authorization"),
-        Some(format!("Bearer {KEY}").as_str())
-    );
+    let sent = sent(settings, &Request { speed: Some("fast".to_owned()), ..hello() }).await;
+    assert_eq!(sent.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
     assert_eq!(sent.header("x-api-key"), None);
     assert_eq!(sent.header("x-team"), Some("blue"));
-    assert_eq!(
-        sent.header("anthropic-beta"),
-        Some("one-2026,fast-mode-2026-02-01")
-    );
+    assert_eq!(sent.header("anthropic-beta"), Some("one-2026,fast-mode-2026-02-01"));
     let body = sent.json();
     assert_eq!(body["thinking"], json!({"type": "adaptive"}));
     assert_eq!((&body["speed"], &body["max_tokens"]), (&json!("fast"), &json!(9)));
-    assert_eq!(
-        body["system"][0]["cache_control"],
-        json!({"type": "ephemeral", "ttl": "1h"})
-    );
+    assert_eq!(body["system"][0]["cache_control"], json!({"type": "ephemeral", "ttl": "1h"}));
 }
 
 #[tokio::test]
@@ -121,21 +99,13 @@ async fn a_growing_conversation_keeps_its_prefix_byte_for_byte() {
         if let Some(last) = last {
             let before = last.text().replace(MARK, "");
             let prefix = before.strip_suffix("]}").unwrap();
-            assert!(
-                text.replace(MARK, "").starts_with(prefix),
-                "round {rounds} changed the prefix"
-            );
+            assert!(text.replace(MARK, "").starts_with(prefix), "round {rounds} changed the prefix");
             // The newest mark of the request before is where the older one of this request is, so the cache is hit.
             let end = last.text().rfind(MARK).unwrap();
             let written = last.text()[..end].replace(MARK, "");
-            let marks: Vec<_> = text
-                .match_indices(MARK)
-                .map(|(at, _)| text[..at].replace(MARK, ""))
-                .collect();
-            assert!(
-                marks.contains(&written),
-                "round {rounds} does not look where the cache was written"
-            );
+            let marks: Vec<_> =
+                text.match_indices(MARK).map(|(at, _)| text[..at].replace(MARK, "")).collect();
+            assert!(marks.contains(&written), "round {rounds} does not look where the cache was written");
         }
         last = Some(sent);
     }
@@ -144,9 +114,7 @@ async fn a_growing_conversation_keeps_its_prefix_byte_for_byte() {
 #[tokio::test]
 async fn marks_are_never_put_on_thinking_on_empty_text_or_twice() {
     let mut conversation = growing(2);
-    conversation.push(assistant(&[
-        json!({"type": "thinking", "thinking": "x", "signature": "y"}),
-    ]));
+    conversation.push(assistant(&[json!({"type": "thinking", "thinking": "x", "signature": "y"})]));
     let own = json!({"type": "text", "text": "own", "cache_control": {"type": "ephemeral"}});
     conversation.push(user(&[text("new"), own]));
     conversation.push(assistant(&[json!({"type": "redacted_thinking", "data": "z"})]));
@@ -154,13 +122,7 @@ async fn marks_are_never_put_on_thinking_on_empty_text_or_twice() {
     let body = sent.json();
     let messages = body["messages"].as_array().unwrap().iter().enumerate();
     let marks: Vec<(usize, &str)> = messages
-        .flat_map(|(at, message)| {
-            message["content"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(move |block| (at, block))
-        })
+        .flat_map(|(at, message)| message["content"].as_array().unwrap().iter().map(move |block| (at, block)))
         .filter(|(_, block)| !block["cache_control"].is_null())
         .map(|(at, block)| (at, block["type"].as_str().unwrap()))
         .collect();

@@ -26,26 +26,14 @@ async fn the_first_matching_route_decides_and_may_rename_the_model() {
         far.url()
     );
     let models = Models::new(config(&toml)).unwrap();
-    let named = |model: &str| Request {
-        model: model.to_owned(),
-        ..hello()
-    };
-    assert_eq!(
-        blocks(&reply(&models, &named("local-big")).await),
-        [r#"{"type":"text","text":"near"}"#]
-    );
+    let named = |model: &str| Request { model: model.to_owned(), ..hello() };
+    assert_eq!(blocks(&reply(&models, &named("local-big")).await), [r#"{"type":"text","text":"near"}"#]);
     assert_eq!(near.request(0).await.json()["model"], "qwen");
-    assert_eq!(
-        blocks(&reply(&models, &named("very-big")).await),
-        [r#"{"type":"text","text":"far"}"#]
-    );
+    assert_eq!(blocks(&reply(&models, &named("very-big")).await), [r#"{"type":"text","text":"far"}"#]);
     assert_eq!(far.request(0).await.json()["model"], "very-big");
     let unknown = failure(&models, &named("other")).await;
     assert_eq!(unknown.kind, FailureKind::Rejected);
-    assert_eq!(
-        unknown.message,
-        "ask model other: no provider is configured for it"
-    );
+    assert_eq!(unknown.message, "ask model other: no provider is configured for it");
     assert!(models.serves("very-big") && !models.serves("other"));
 }
 
@@ -70,27 +58,12 @@ fn named_models_are_listed_with_what_is_known_of_them() {
         "claude-opus-4-5-20251101",
     ];
     assert_eq!(ids, expected);
-    assert_eq!(
-        (list[1].display_name.as_str(), list[1].max_tokens),
-        ("Claude Opus 5", Some(64_000))
-    );
-    assert_eq!(
-        list[1].created_at,
-        Timestamp::parse("2026-01-02T00:00:00Z").unwrap()
-    );
-    assert_eq!(
-        (list[0].display_name.as_str(), list[0].created_at),
-        ("tiny", Timestamp(0))
-    );
-    assert_eq!(
-        models.describe("claude-opus-9").unwrap().display_name,
-        "claude-opus-9"
-    );
+    assert_eq!((list[1].display_name.as_str(), list[1].max_tokens), ("Claude Opus 5", Some(64_000)));
+    assert_eq!(list[1].created_at, Timestamp::parse("2026-01-02T00:00:00Z").unwrap());
+    assert_eq!((list[0].display_name.as_str(), list[0].created_at), ("tiny", Timestamp(0)));
+    assert_eq!(models.describe("claude-opus-9").unwrap().display_name, "claude-opus-9");
     assert_eq!(models.describe("gpt"), None);
-    let usage = Usage {
-        input_tokens: 1_000_000,
-        ..Usage::default()
-    };
+    let usage = Usage { input_tokens: 1_000_000, ..Usage::default() };
     assert_eq!(models.cost("claude-opus-5", &usage), Some(500_000_000));
     assert_eq!(models.cost("tiny", &usage), None);
 }
@@ -123,10 +96,7 @@ fn a_configuration_that_cannot_work_says_why() {
             provider("kind = 'scripted'\nscript = '/nonexistent/script.toml'"),
             "read the script /nonexistent/script.toml of model provider p",
         ),
-        (
-            provider("kind = 'scripted'\ninline = 'x = 1'"),
-            "load the script of model provider p",
-        ),
+        (provider("kind = 'scripted'\ninline = 'x = 1'"), "load the script of model provider p"),
     ] {
         let mut config = config(&toml);
         config.resolve_keys(|_| None);
@@ -157,13 +127,8 @@ fn keys_come_from_the_environment_only_where_none_is_written() {
 fn a_script_with_a_mistake_says_where() {
     let mut config = config("[providers.p]\nkind = 'scripted'\ninline = ''");
     let script = "[[rule]]\nwhen = { tool = 'bash' }\n[[rule.reply]]\n[[rule.reply]]\n";
-    let scripted = model::ScriptedConfig {
-        script: None,
-        inline: Some(script.to_owned()),
-    };
-    config
-        .providers
-        .insert("p".to_owned(), model::ProviderConfig::Scripted(scripted));
+    let scripted = model::ScriptedConfig { script: None, inline: Some(script.to_owned()) };
+    config.providers.insert("p".to_owned(), model::ProviderConfig::Scripted(scripted));
     let error = Models::new(config).unwrap_err();
     let expected = "read rule 1 of a script: it has several replies, which are played step by step, but its conditions hold at one step only";
     assert_eq!(error.source().unwrap().to_string(), expected);

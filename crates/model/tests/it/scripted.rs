@@ -84,10 +84,7 @@ async fn a_rule_is_played_step_by_step_with_parallel_calls() {
     assert_eq!(progress, told);
 
     let mut messages = first.messages;
-    messages.push(Message {
-        role: api::completion::Role::Assistant,
-        content: reply.blocks,
-    });
+    messages.push(Message { role: api::completion::Role::Assistant, content: reply.blocks });
     messages.push(user(&[
         json!({"type": "tool_result", "tool_use_id": "toolu_scripted_1_0", "content": "a.txt {{turn}}"}),
         json!({"type": "tool_result", "tool_use_id": "toolu_scripted_1_1", "content": [text("b")]}),
@@ -100,21 +97,13 @@ async fn a_rule_is_played_step_by_step_with_parallel_calls() {
     );
     assert_eq!(answer.stop_reason, "end_turn");
     // Another server that reads the same script goes on in the same way, to the last count.
-    assert_eq!(
-        whole(&crate::fixture::reply(&scripted(SCRIPT), &second).await),
-        whole(&answer)
-    );
+    assert_eq!(whole(&crate::fixture::reply(&scripted(SCRIPT), &second).await), whole(&answer));
 }
 
 #[tokio::test]
 async fn conditions_on_results_hold_for_one_and_the_same_result() {
-    let conversation = |tool, content, is_error| {
-        vec![
-            user(&[text("go")]),
-            call("t", tool),
-            result("t", content, is_error),
-        ]
-    };
+    let conversation =
+        |tool, content, is_error| vec![user(&[text("go")]), call("t", tool), result("t", content, is_error)];
     let unknown = [r#"{"type":"text","text":"I do not know."}"#];
     let missing = [r#"{"type":"text","text":"There is no such command."}"#];
     assert_eq!(says(conversation("bash", "foo: Not Found", true)).await, missing);
@@ -130,11 +119,7 @@ async fn conditions_on_results_hold_for_one_and_the_same_result() {
 
 #[tokio::test]
 async fn a_new_text_begins_a_new_turn() {
-    let conversation = vec![
-        user(&[text("hi")]),
-        assistant(&[text("hello")]),
-        user(&[text("more")]),
-    ];
+    let conversation = vec![user(&[text("hi")]), assistant(&[text("hello")]), user(&[text("more")])];
     let models = scripted(SCRIPT);
     let answer = reply(&models, &request(conversation)).await;
     assert_eq!(blocks(&answer), [r#"{"type":"text","text":"Second turn."}"#]);
@@ -178,17 +163,7 @@ async fn delays_are_kept() {
 #[tokio::test]
 async fn a_conversation_that_no_rule_knows_is_rejected_by_name() {
     let models = scripted("[[rule]]\nwhen = { user = 'x' }\nreply = [{ text = 'y' }]");
-    let unknown = failure(
-        &models,
-        &Request {
-            tools: Vec::new(),
-            ..hello()
-        },
-    )
-    .await;
+    let unknown = failure(&models, &Request { tools: Vec::new(), ..hello() }).await;
     assert_eq!(unknown.kind, FailureKind::Rejected);
-    assert_eq!(
-        unknown.message,
-        "model provider script has no rule in its script for turn 1, step 1"
-    );
+    assert_eq!(unknown.message, "model provider script has no rule in its script for turn 1, step 1");
 }

@@ -19,14 +19,10 @@ async fn main() -> anyhow::Result<()> {
     let mut delay = Duration::ZERO;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments
-            .next()
-            .with_context(|| format!("{name} needs a value"))?;
+        let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
         match name.as_str() {
             "--listen" => {
-                address = value
-                    .parse()
-                    .with_context(|| format!("read the address {value}"))?;
+                address = value.parse().with_context(|| format!("read the address {value}"))?;
             }
             "--delay-ms" => delay = Duration::from_millis(value.parse().context("read the delay")?),
             _ => bail!("{name} is unknown; there are --listen ADDRESS and --delay-ms N"),
@@ -43,35 +39,20 @@ fn announce(url: &str) {
 }
 
 fn reply(request: &Value, delay: Duration) -> Reply {
-    let stream = if delay.is_zero() {
-        Reply::stream()
-    } else {
-        Reply::stream().delay(delay)
-    };
+    let stream = if delay.is_zero() { Reply::stream() } else { Reply::stream().delay(delay) };
     let head = stream.begin(&json!({"input_tokens": 10, "output_tokens": 1}));
-    let messages = request["messages"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let content = messages
-        .last()
-        .map_or(&Value::Null, |message| &message["content"]);
+    let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let content = messages.last().map_or(&Value::Null, |message| &message["content"]);
     let blocks = content.as_array().map(Vec::as_slice).unwrap_or_default();
     if blocks.iter().any(|block| block["type"] == "tool_result") {
         return head.text("Done: the command has run.").stop("end_turn");
     }
-    let texts = blocks
-        .iter()
-        .filter_map(|block| block["text"].as_str())
-        .chain(content.as_str());
+    let texts = blocks.iter().filter_map(|block| block["text"].as_str()).chain(content.as_str());
     let text = texts.collect::<Vec<_>>().join("\n");
     if text.contains("TEXT-ONLY") {
         return head.text("This is an answer in plain text.").stop("end_turn");
     }
-    let planned = text
-        .lines()
-        .filter_map(|line| line.split_once("RUN:"))
-        .map(|(_, command)| command.trim());
+    let planned = text.lines().filter_map(|line| line.split_once("RUN:")).map(|(_, command)| command.trim());
     let mut commands: Vec<&str> = planned.collect();
     if commands.is_empty() {
         commands.push("echo hello");
