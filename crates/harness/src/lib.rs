@@ -1,6 +1,6 @@
 //! The loop: takes what clients send, lets the brain decide, performs, and writes everything down.
 //!
-//! [`Harness`] is what the routes call. Behind it one driver task per *running* session (see [`shell`]) holds the
+//! [`Harness`] is what the routes call. Behind it one driver task per *running* session (see `shell`) holds the
 //! session's lease, folds its log and performs what [`brain`] asks for; an idle session has no task and no memory here.
 //! Killing the process at any point is safe: whoever takes the lease next goes on from the log.
 

@@ -1,5 +1,7 @@
 //! What should be written, or be under way, in a state.
 
+use std::sync::Arc;
+
 use api::emitted::Emitted;
 use api::emitted::RetryStatus;
 use api::emitted::SessionError;
@@ -8,8 +10,6 @@ use api::emitted::SpanUsage;
 use api::emitted::StopReason;
 use api::ids::EventId;
 use api::time::Timestamp;
-use std::sync::Arc;
-
 use serde_json::value::RawValue;
 
 use super::Content;

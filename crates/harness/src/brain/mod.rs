@@ -1,7 +1,7 @@
 //! The brain: what a session does next, decided by pure code.
 //!
-//! [`State`] is the fold of a session's log. [`decide`] says what should be written or be under way in that state,
-//! [`observe`] says what to write when something under way has ended, [`context`] is the request that the model gets.
+//! [`State`] is the fold of a session's log. [`decide()`] says what should be written or be under way in that state,
+//! [`observe()`] says what to write when something under way has ended, [`context()`] is the request that the model gets.
 //! There is no I/O, no clock and no randomness here: time, jitter and fresh ids come in as arguments. The shell applies
 //! every entry to the state, performs what `decide` asks for, and never decides itself.
 //!
