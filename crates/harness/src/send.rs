@@ -43,23 +43,28 @@ impl Harness {
             events.iter().map(|event| entry(event, &session.thread, &parts.ids, now)).collect();
         let answers = entries.iter().filter_map(|entry| entry.public.as_deref().map(|raw| render(raw, None)));
         let answers = answers.collect();
-        let key = session.key;
-        let append = Append {
-            session: key,
-            fence: Fence::Client { claim: Some(self.0.claim()) },
-            entries,
-            patch: Patch::default(),
-            expected_head: None,
-        };
+        let stored = self.append_for_client(session.key, entries, Patch::default()).await;
+        stored.map_err(|source| error::wire("send events to", &session.id, &source))?;
+        Ok(answers)
+    }
+
+    /// Appends by right of a client and wakes the session, even when the client hangs up meanwhile.
+    pub(crate) async fn append_for_client(
+        &self,
+        session: i64,
+        entries: Vec<NewEntry>,
+        patch: Patch,
+    ) -> Result<(), store::Error> {
+        let fence = Fence::Client { claim: Some(self.0.claim()) };
+        let append = Append { session, fence, entries, patch, expected_head: None };
         let inner = Arc::clone(&self.0);
-        let appended = self.0.see_through("store events", async move {
+        let stored = self.0.see_through("append for a client", async move {
             let appended = inner.parts.store.append(append).await?;
             crash::point(inner.parts.crash.as_ref(), "input_stored");
-            shell::wake(&inner, key, appended.lease);
+            shell::wake(&inner, session, appended.lease);
             Ok(())
         });
-        appended.await.map_err(|source| error::wire("send events to", &session.id, &source))?;
-        Ok(answers)
+        stored.await
     }
 }
 

@@ -20,6 +20,7 @@ use api::sessions::SessionChanges;
 use api::sessions::SessionUpdate;
 use api::time::Timestamp;
 use api::tools;
+use serde_json::value::RawValue;
 use store::Append;
 use store::Claim;
 use store::Fence;
@@ -29,6 +30,7 @@ use store::Patch;
 use store::SessionRecord;
 
 use crate::Harness;
+use crate::Parts;
 use crate::brain::Facts;
 use crate::error;
 use crate::send;
@@ -117,28 +119,9 @@ impl Harness {
             return Err(Error::invalid(message));
         }
         let parts = &self.0.parts;
-        let id: EventId = parts.ids.make();
-        let now = parts.clock.now();
-        let entry = NewEntry {
-            thread: session.thread.clone(),
-            kind: Arc::from(event.kind()),
-            public: Some(event.public(&id)),
-            id,
-            private: facts.map(|facts| raw(&facts)),
-            created_at: now,
-            processed_at: Some(now),
-            processes: None,
-        };
-        let append = Append {
-            session: session.key,
-            fence: Fence::Client { claim: Some(self.0.claim()) },
-            entries: vec![entry],
-            patch,
-            expected_head: None,
-        };
-        let appended = parts.store.append(append).await;
-        let appended = appended.map_err(|source| error::wire("update", &session.id, &source))?;
-        shell::wake(&self.0, session.key, appended.lease);
+        let entry = entry(parts, &session.thread, &event, facts.map(|facts| raw(&facts)));
+        let stored = self.append_for_client(session.key, vec![entry], patch).await;
+        stored.map_err(|source| error::wire("update", &session.id, &source))?;
         self.read(session).await
     }
 
@@ -155,19 +138,7 @@ impl Harness {
             Emitted::ThreadTerminated { session_thread_id: session.thread.clone(), agent_name };
         let events =
             if session.status == "terminated" { vec![] } else { vec![thread_ended, Emitted::Terminated] };
-        let entries = events.into_iter().map(|event| {
-            let id: EventId = parts.ids.make();
-            NewEntry {
-                thread: session.thread.clone(),
-                kind: Arc::from(event.kind()),
-                public: Some(event.public(&id)),
-                id,
-                private: None,
-                created_at: now,
-                processed_at: Some(now),
-                processes: None,
-            }
-        });
+        let entries = events.iter().map(|event| entry(parts, &session.thread, event, None));
         let append = Append {
             session: session.key,
             fence: Fence::Lease { epoch },
@@ -244,6 +215,22 @@ fn running(attempt: &str, session: &SessionRecord) -> Error {
         "session `{}` is running and cannot be {attempt}d; send user.interrupt and wait until it is idle",
         session.id
     ))
+}
+
+/// An event that the server makes now.
+fn entry(parts: &Parts, thread: &ThreadId, event: &Emitted, private: Option<Arc<RawValue>>) -> NewEntry {
+    let id: EventId = parts.ids.make();
+    let now = parts.clock.now();
+    NewEntry {
+        thread: thread.clone(),
+        kind: Arc::from(event.kind()),
+        public: Some(event.public(&id)),
+        id,
+        private,
+        created_at: now,
+        processed_at: Some(now),
+        processes: None,
+    }
 }
 
 /// The first entry of the log: what the brain must know of the session.
