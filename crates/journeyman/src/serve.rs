@@ -223,6 +223,8 @@ fn sandbox_limits(settings: &Settings) -> sandbox::Limits {
         memory_bytes_max: settings.sandbox.memory_bytes_max,
         processes_max: settings.sandbox.processes_max,
         cpu_millis_max: settings.sandbox.cpu_millis_max,
+        disk_bytes_max: settings.sandbox.disk_bytes_max,
+        disk_files_max: settings.sandbox.disk_files_max,
     }
 }
 

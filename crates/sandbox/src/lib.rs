@@ -111,11 +111,21 @@ pub struct Limits {
     pub processes_max: u32,
     /// Thousandths of a processor.
     pub cpu_millis_max: u32,
+    /// What its files may take on disk.
+    pub disk_bytes_max: u64,
+    /// Files, folders and links that it may make.
+    pub disk_files_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes_max: 8 << 30, processes_max: 1024, cpu_millis_max: 2000 }
+        Self {
+            memory_bytes_max: 8 << 30,
+            processes_max: 1024,
+            cpu_millis_max: 2000,
+            disk_bytes_max: 10 << 30,
+            disk_files_max: 1_000_000,
+        }
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Sandbox {
     pub(crate) memory_bytes_max: u64,
     pub(crate) processes_max: u32,
     pub(crate) cpu_millis_max: u32,
+    pub(crate) disk_bytes_max: u64,
+    pub(crate) disk_files_max: u64,
     pub(crate) alive_max: usize,
     pub(crate) idle_minutes_max: u32,
 }
