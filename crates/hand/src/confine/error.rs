@@ -13,7 +13,7 @@ pub struct Error {
 }
 
 /// Names the step that a failure belongs to.
-pub(super) trait Step<T> {
+pub(crate) trait Step<T> {
     fn step(self, step: &str) -> Result<T, Error>;
 }
 
@@ -24,7 +24,7 @@ impl<T> Step<T> for io::Result<T> {
 }
 
 impl Error {
-    pub(super) fn new(step: &str, reason: &str) -> Self {
+    pub(crate) fn new(step: &str, reason: &str) -> Self {
         Self { step: step.to_owned(), source: io::Error::other(reason.to_owned()) }
     }
 }

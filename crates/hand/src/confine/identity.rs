@@ -21,7 +21,7 @@ const OPEN_FILES_MAX: u64 = 65_536;
 const LOCKED_BYTES_MAX: u64 = 64 << 20;
 
 /// Ends this process when the spawner ends. A change of identity cancels it, so it is asked for again at the end.
-pub(super) fn die_with_the_spawner() -> Result<(), Error> {
+pub(crate) fn die_with_the_spawner() -> Result<(), Error> {
     let signal = c_ulong::try_from(libc::SIGKILL).expect("a small positive number");
     sys::control_process(libc::PR_SET_PDEATHSIG, signal).step("tie this process to the spawner")
 }

@@ -8,13 +8,13 @@
 //! Invariants: no descriptor of the host survives except the control socket; nothing is skipped silently: a step that
 //! fails ends the process, and its name goes to the spawner.
 
-mod error;
+pub(crate) mod error;
 mod furnish;
-mod identity;
+pub(crate) mod identity;
 mod probe;
 mod root;
-mod seccomp;
-mod sys;
+pub(crate) mod seccomp;
+pub(crate) mod sys;
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
@@ -152,6 +152,6 @@ pub fn tell(socket: BorrowedFd<'_>, result: &Result<(), Error>) -> std::io::Resu
 }
 
 /// A path for a system call.
-fn c_path(path: &Path) -> Result<CString, Error> {
+pub(crate) fn c_path(path: &Path) -> Result<CString, Error> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new("read a path", "it holds a NUL byte"))
 }

@@ -131,7 +131,7 @@ const FORBIDDEN_CONTROLS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
 const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
 
 /// Installs all filters; they cannot be taken off again.
-pub(super) fn install() -> Result<(), Error> {
+pub(crate) fn install() -> Result<(), Error> {
     for program in [absent()?, families()?, forbidden()?] {
         sys::install_filter(&program).step("install a seccomp filter")?;
     }

@@ -18,13 +18,13 @@ use libc::c_long;
 use libc::c_ulong;
 
 /// Mount attribute: read-only.
-pub(super) const ATTRIBUTE_READ_ONLY: u64 = 1;
+pub(crate) const ATTRIBUTE_READ_ONLY: u64 = 1;
 /// Mount attribute: set-user-id bits have no effect.
-pub(super) const ATTRIBUTE_NO_SUID: u64 = 2;
+pub(crate) const ATTRIBUTE_NO_SUID: u64 = 2;
 /// Mount attribute: device nodes cannot be opened.
-pub(super) const ATTRIBUTE_NO_DEV: u64 = 4;
+pub(crate) const ATTRIBUTE_NO_DEV: u64 = 4;
 /// Mount attribute: nothing can be executed.
-pub(super) const ATTRIBUTE_NO_EXEC: u64 = 8;
+pub(crate) const ATTRIBUTE_NO_EXEC: u64 = 8;
 const ATTRIBUTE_ID_MAP: u64 = 0x0010_0000;
 
 const OPEN_TREE_CLONE: u32 = 1;
@@ -55,7 +55,7 @@ fn owned(result: c_long) -> io::Result<OwnedFd> {
 }
 
 /// `mount`. An empty `kind` or `data` is passed as null.
-pub(super) fn mount(
+pub(crate) fn mount(
     source: &CStr,
     target: &CStr,
     kind: &CStr,
@@ -69,19 +69,19 @@ pub(super) fn mount(
 }
 
 /// Detaches what is mounted on top at `target`.
-pub(super) fn detach(target: &CStr) -> io::Result<()> {
+pub(crate) fn detach(target: &CStr) -> io::Result<()> {
     // SAFETY: a NUL-terminated string and a plain flag.
     check(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) }.into()).map(drop)
 }
 
 /// Makes the working directory the root; the old root is stacked on top of it, to be detached.
-pub(super) fn pivot_here() -> io::Result<()> {
+pub(crate) fn pivot_here() -> io::Result<()> {
     // SAFETY: both arguments are static NUL-terminated strings.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
 }
 
 /// A detached copy of the mount at `path`, with the mounts below it when `recursive`.
-pub(super) fn clone_mount(path: &CStr, recursive: bool) -> io::Result<OwnedFd> {
+pub(crate) fn clone_mount(path: &CStr, recursive: bool) -> io::Result<OwnedFd> {
     let below = if recursive { RECURSIVE } else { 0 };
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned() | below.cast_unsigned();
     // SAFETY: a NUL-terminated path and flags.
@@ -89,7 +89,7 @@ pub(super) fn clone_mount(path: &CStr, recursive: bool) -> io::Result<OwnedFd> {
 }
 
 /// Sets attributes of a detached mount, and maps its owners through `user_namespace` when one is given.
-pub(super) fn set_mount_attributes(
+pub(crate) fn set_mount_attributes(
     tree: BorrowedFd<'_>,
     set: u64,
     user_namespace: Option<BorrowedFd<'_>>,
@@ -116,7 +116,7 @@ pub(super) fn set_mount_attributes(
 }
 
 /// Attaches a detached mount at `target`.
-pub(super) fn attach(tree: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
+pub(crate) fn attach(tree: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
     // SAFETY: NUL-terminated strings and an open descriptor.
     check(unsafe {
         libc::syscall(
@@ -175,7 +175,7 @@ pub(super) fn set_filesystem_ids(id: u32) -> io::Result<()> {
 }
 
 /// `prctl` with one argument.
-pub(super) fn control_process(option: c_int, argument: c_ulong) -> io::Result<()> {
+pub(crate) fn control_process(option: c_int, argument: c_ulong) -> io::Result<()> {
     let zero: c_ulong = 0;
     // SAFETY: the options used here take numbers only.
     check(unsafe { libc::prctl(option, argument, zero, zero, zero) }.into()).map(drop)
@@ -188,13 +188,13 @@ pub(super) fn unshare(kinds: c_int) -> io::Result<()> {
 }
 
 /// Enters a user namespace.
-pub(super) fn enter_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn enter_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: an open descriptor and a plain flag.
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) }.into()).map(drop)
 }
 
 /// Becomes user and group 0, without other groups where the namespace lets us drop them.
-pub(super) fn become_root(drop_groups: bool) -> io::Result<()> {
+pub(crate) fn become_root(drop_groups: bool) -> io::Result<()> {
     // SAFETY: an empty list needs no pointer; the others take plain numbers.
     unsafe {
         if drop_groups {
@@ -206,7 +206,7 @@ pub(super) fn become_root(drop_groups: bool) -> io::Result<()> {
 }
 
 /// Sets effective, permitted and no inheritable capabilities.
-pub(super) fn set_capabilities(keep: u64) -> io::Result<()> {
+pub(crate) fn set_capabilities(keep: u64) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     #[repr(C)]
     struct Header {
@@ -230,7 +230,7 @@ pub(super) fn set_capabilities(keep: u64) -> io::Result<()> {
 }
 
 /// Lowers a resource limit to `most`; a lower hard limit stays as it is.
-pub(super) fn limit_resource(resource: libc::__rlimit_resource_t, most: u64) -> io::Result<()> {
+pub(crate) fn limit_resource(resource: libc::__rlimit_resource_t, most: u64) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a structure that we own.
     check(unsafe { libc::getrlimit(resource, &raw mut limit) }.into())?;
@@ -278,7 +278,7 @@ pub(super) fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> 
 }
 
 /// Sets the mask of permission bits that new files do not get.
-pub(super) fn set_umask(mask: libc::mode_t) {
+pub(crate) fn set_umask(mask: libc::mode_t) {
     // SAFETY: a plain number; this call cannot fail.
     unsafe { libc::umask(mask) };
 }
@@ -320,7 +320,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
 }
 
 /// Takes ownership of a descriptor that the process was started with; `None` when it is not open.
-pub(super) fn inherited(fd: RawFd) -> Option<OwnedFd> {
+pub(crate) fn inherited(fd: RawFd) -> Option<OwnedFd> {
     // SAFETY: asking for the flags of any number is harmless.
     if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
         return None;
