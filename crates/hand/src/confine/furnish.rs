@@ -48,12 +48,12 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Attaches what was captured and makes the rest.
 pub(super) fn furnish(spec: &Spec, captured: Captured) -> Result<(), Error> {
-    let Captured { devices, masks, binds, processes, system } = captured;
+    let Captured { devices, masks, trees, processes, system } = captured;
     real_folder(Path::new("/proc"))?;
     sys::attach(processes.as_fd(), c"/proc").step("attach /proc")?;
     // Ours alone: the network namespace is new. Lets servers inside take any port.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").step("open low ports")?;
-    for (target, tree) in binds {
+    for (target, tree) in trees {
         real_folder(&target)?;
         sys::attach(tree.as_fd(), &c_path(&target)?).step("attach a folder of the host")?;
     }

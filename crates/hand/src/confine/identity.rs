@@ -57,6 +57,7 @@ fn limit_resources(spec: &Spec) -> Result<(), Error> {
         (libc::RLIMIT_NPROC, spec.processes_max),
     ];
     limits.extend(spec.data_bytes_max.map(|bytes| (libc::RLIMIT_DATA, bytes)));
+    limits.extend(spec.file_bytes_max.map(|bytes| (libc::RLIMIT_FSIZE, bytes)));
     limits.into_iter().try_for_each(|(kind, most)| sys::limit_resource(kind, most)).step("limit resources")
 }
 

@@ -11,6 +11,7 @@
 pub(crate) mod error;
 mod furnish;
 pub(crate) mod identity;
+mod overlay;
 mod probe;
 mod root;
 pub(crate) mod seccomp;
@@ -36,7 +37,9 @@ pub use probe::Probe;
 /// The descriptor of the user namespace that is entered last; only open for [`Identity::Range`].
 pub const USER_NAMESPACE_FD: RawFd = 4;
 /// Longest specification, in bytes.
-pub const SPEC_BYTES_MAX: usize = 32 * 1024;
+pub const SPEC_BYTES_MAX: usize = 128 * 1024;
+/// Most folders that a root file system is made of. Their names and those of one overlay fit into a page of mount options.
+pub const LOWERS_MAX: usize = 64;
 
 /// How the reason of failed walls begins when the file system of a layer cannot map owners.
 pub const UNMAPPABLE: &str = "map the owners of a layer";
@@ -45,7 +48,7 @@ pub const UNMAPPABLE: &str = "map the owners of a layer";
 pub const NAMES: [(&str, &str); 3] = [
     ("hosts", "127.0.0.1 localhost sandbox\n::1 localhost sandbox\n"),
     ("hostname", "sandbox\n"),
-    ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n"),
+    ("resolv.conf", "nameserver 198.18.0.53\noptions timeout:2 attempts:1\n"),
 ];
 
 /// What the walls enclose. Every path is one of the host, absolute, and under the control of the spawner.
@@ -54,15 +57,16 @@ pub const NAMES: [(&str, &str); 3] = [
 pub struct Spec {
     /// Who the processes inside are on the host.
     pub identity: Identity,
-    /// A folder with the empty folders `lower`, `rw` and `root`, to be mounted on. Shared by all sandboxes: each mounts in
-    /// its own namespace.
+    /// An empty folder to be mounted on. Shared by all sandboxes: each mounts in its own namespace.
     pub stage: PathBuf,
-    /// The root file system that is not written to.
-    pub lower: PathBuf,
+    /// The folders that the root file system is made of, none of which is written to: the top one first.
+    pub lowers: Vec<PathBuf>,
     /// A folder with `upper` and `work`: what the session writes.
     pub writable: PathBuf,
     /// Further folders to show inside.
     pub binds: Vec<Bind>,
+    /// Folders of the host that can be written to inside, although nothing reaches the host.
+    pub overlays: Vec<Overlay>,
     /// Whether `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` are to be written: the lower root is not ours.
     pub writes_names: bool,
     /// Size of `/dev/shm`.
@@ -71,6 +75,12 @@ pub struct Spec {
     pub processes_max: u64,
     /// Private memory of one process, as a resource limit; for hosts without a memory control group.
     pub data_bytes_max: Option<u64>,
+    /// Largest file, as a resource limit.
+    pub file_bytes_max: Option<u64>,
+    /// Whether connections to the outside are caught and handed over; without that, they are refused.
+    pub has_network: bool,
+    /// Environment of shells and tools, over what they have anyway.
+    pub variables: Vec<(String, String)>,
 }
 
 /// Who the processes inside are on the host.
@@ -101,6 +111,20 @@ pub struct Bind {
     pub is_writable: bool,
     /// Whether it may stay without mapped owners if its file system cannot map them.
     pub may_be_unmapped: bool,
+}
+
+/// A folder of the host to show inside, with an overlay of its own: at the bottom the host's folder, above it the folders
+/// of the same path in each of [`Spec::lowers`], at the top what the session writes.
+///
+/// Where the host's folder is on a file system that cannot map owners, there is no overlay: then the bind that the target
+/// lies in shows it as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overlay {
+    /// Where it is on the host.
+    pub source: PathBuf,
+    /// Where it is inside: absolute, without `..`.
+    pub target: PathBuf,
 }
 
 /// The socket to the spawner that this process was started with.
@@ -135,7 +159,7 @@ pub fn enter(spec: &Spec) -> Result<(), Error> {
     sys::unshare(libc::CLONE_NEWCGROUP).step("make a control group namespace")?;
     let captured = root::assemble(spec, user_namespace.as_ref().map(AsFd::as_fd))?;
     sys::raise_loopback().step("bring the loopback device up")?;
-    root::pivot(&spec.stage)?;
+    root::pivot()?;
     furnish::furnish(spec, captured)?;
     sys::set_host_name("sandbox").step("name the machine")?;
     sys::set_umask(0o022);

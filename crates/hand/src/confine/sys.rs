@@ -5,6 +5,8 @@
 
 #![expect(unsafe_code, reason = "system calls; every block says why its arguments are valid")]
 
+pub(crate) mod folder;
+
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -86,6 +88,13 @@ pub(crate) fn clone_mount(path: &CStr, recursive: bool) -> io::Result<OwnedFd> {
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned() | below.cast_unsigned();
     // SAFETY: a NUL-terminated path and flags.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// A detached copy of the mount at an open folder, without the mounts below it.
+pub(crate) fn clone_open_mount(folder: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | (libc::O_CLOEXEC | libc::AT_EMPTY_PATH).cast_unsigned();
+    // SAFETY: an open descriptor, a NUL-terminated path and flags.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, folder.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
 /// Sets attributes of a detached mount, and maps its owners through `user_namespace` when one is given.

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use hand::confine::Bind;
 use hand::confine::NAMES;
+use hand::confine::Overlay;
 
 use super::files::make_folder;
 
@@ -163,6 +164,14 @@ pub(super) fn binds() -> Vec<Bind> {
     let own_folder =
         |name: &&str| Path::new("/").join(name).symlink_metadata().is_ok_and(|found| found.is_dir());
     ["usr"].iter().chain(PROGRAMS.iter().filter(|name| own_folder(name))).map(|name| bind(name)).collect()
+}
+
+/// The host's folders that can be written to inside: where programs and libraries are installed besides the packages of
+/// the system.
+pub(super) fn overlays() -> Vec<Overlay> {
+    let place = Path::new("/usr/local");
+    let is_folder = place.symlink_metadata().is_ok_and(|found| found.is_dir());
+    is_folder.then(|| Overlay { source: place.into(), target: place.into() }).into_iter().collect()
 }
 
 fn bind(name: &str) -> Bind {

@@ -267,9 +267,9 @@ impl Launcher {
 
     fn spec(&self, files: &Files, own: SessionFiles, kind: &Kind, range: Option<&Range>) -> io::Result<Spec> {
         let Kind { limits, root } = kind;
-        let mut binds = match root {
-            Root::Host => base::binds(),
-            Root::Directory(_) => Vec::new(),
+        let (mut binds, overlays) = match root {
+            Root::Host => (base::binds(), base::overlays()),
+            Root::Directory(_) => (Vec::new(), Vec::new()),
         };
         binds.push(Bind {
             source: own.uploads,
@@ -281,16 +281,20 @@ impl Launcher {
         Ok(Spec {
             identity: self.owners.identity(range),
             stage: files.stage.clone(),
-            lower: match root {
+            lowers: vec![match root {
                 Root::Host => files.base.clone(),
                 Root::Directory(folder) => folder.canonicalize()?,
-            },
+            }],
             writable: own.writable,
             binds,
+            overlays,
             writes_names: matches!(root, Root::Directory(_)),
             shared_memory_bytes_max: memory / SHARED_MEMORY_DIVISOR,
             processes_max: u64::from(limits.processes_max) + PROCESSES_SLACK,
             data_bytes_max: (!self.groups.has_memory()).then_some(memory),
+            file_bytes_max: None,
+            has_network: false,
+            variables: Vec::new(),
         })
     }
 }
