@@ -1,0 +1,94 @@
+//! Filling the disk beyond the sandbox's share.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::probe::Outcome;
+use crate::probe::Probe;
+use crate::sys::Errno;
+
+const FOLDER: &str = "/workspace/escape-disk";
+const STEP: usize = 4 << 20;
+/// A host that looks at disks from time to time has this long to notice.
+const NOTICE: Duration = Duration::from_secs(5);
+const UNBOUNDED: &str = "this host bounds no disk: see `journeyman doctor`";
+
+/// Row 3.
+pub(crate) fn probes() -> Vec<Probe> {
+    vec![
+        Probe::new(3, "a big file", "ENOSPC, EDQUOT, EFBIG or killed", |context| {
+            attempt(context.disk_bytes_max, big_file)
+        }),
+        Probe::new(
+            3,
+            "a file that was deleted and is still open",
+            "ENOSPC, EDQUOT, EFBIG or killed",
+            |context| attempt(context.disk_bytes_max, deleted_file),
+        ),
+        Probe::new(3, "many small files", "ENOSPC, EDQUOT or killed", |context| {
+            attempt(context.disk_files_max, many_files)
+        }),
+    ]
+}
+
+/// Takes one and a half of the limit.
+fn attempt(limit: Option<u64>, take: fn(u64) -> Result<(), Errno>) -> Outcome {
+    let Some(limit) = limit else { return Outcome::Skipped(UNBOUNDED.to_owned()) };
+    let result = std::fs::create_dir_all(FOLDER).map_err(Errno::from).and_then(|()| take(limit + limit / 2));
+    std::fs::remove_dir_all(FOLDER).ok();
+    match result {
+        Err(errno) => Outcome::Held(errno.to_string()),
+        Ok(()) => Outcome::Escaped(format!("half more than {limit} could be had for {NOTICE:?}")),
+    }
+}
+
+fn big_file(bytes: u64) -> Result<(), Errno> {
+    // In several files, each small enough for a bound on single ones.
+    for part in 0..4 {
+        write(&mut File::create(format!("{FOLDER}/part-{part}"))?, bytes / 4)?;
+    }
+    hold();
+    Ok(())
+}
+
+fn deleted_file(bytes: u64) -> Result<(), Errno> {
+    let mut held = Vec::new();
+    for part in 0..4 {
+        let path = format!("{FOLDER}/gone-{part}");
+        let mut file = File::create(&path)?;
+        std::fs::remove_file(&path)?;
+        write(&mut file, bytes / 4)?;
+        held.push(file);
+    }
+    hold();
+    drop(held);
+    Ok(())
+}
+
+fn write(file: &mut File, bytes: u64) -> Result<(), Errno> {
+    let piece = vec![1; STEP];
+    let mut written = 0;
+    while written < bytes {
+        file.write_all(&piece)?;
+        written += STEP as u64;
+    }
+    Ok(())
+}
+
+fn many_files(count: u64) -> Result<(), Errno> {
+    for number in 0..count {
+        File::create(format!("{FOLDER}/{number}"))?;
+    }
+    hold();
+    Ok(())
+}
+
+/// Stays there, for whoever looks.
+fn hold() {
+    let start = Instant::now();
+    while start.elapsed() < NOTICE {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
