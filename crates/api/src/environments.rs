@@ -1,6 +1,10 @@
 //! Environments: where the tools of a session run. Not versioned; a change holds for sandboxes made afterwards.
 
+mod hosts;
+mod packages;
 mod parse;
+mod session;
+mod settings;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -14,6 +18,13 @@ use crate::patch::Patch;
 use crate::render::json;
 use crate::time::Timestamp;
 use crate::unbuilt;
+pub use hosts::check_mcp_servers;
+pub use hosts::host_of;
+pub use hosts::is_within;
+pub use packages::Manager;
+pub use session::SessionEnvironment;
+pub use settings::SandboxSettings;
+pub use settings::SandboxUpdate;
 
 /// An environment, as stored and answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -222,14 +233,6 @@ impl Environment {
     }
 }
 
-impl Packages {
-    /// Whether there is nothing to install.
-    pub fn is_empty(&self) -> bool {
-        let Self { apt, cargo, gem, go, npm, pip } = self;
-        [apt, cargo, gem, go, npm, pip].into_iter().all(Vec::is_empty)
-    }
-}
-
 impl ConfigParams {
     /// The sandbox of a new environment.
     fn resolve(self) -> Result<Config, Error> {
@@ -255,7 +258,7 @@ impl ConfigParams {
                     None => old,
                 };
                 let packages = merge_packages(packages, installed);
-                check_package_access(&networking, &packages)?;
+                packages::check_access(&networking, &packages)?;
                 Ok(Config::Cloud { networking, packages })
             }
             (Self::SelfHosted, Config::Cloud { .. }) | (Self::Cloud { .. }, Config::SelfHosted) => {
@@ -296,17 +299,4 @@ fn merge_packages(params: PackagesParams, stored: Packages) -> Packages {
         npm: new_npm.unwrap_or(npm),
         pip: new_pip.unwrap_or(pip),
     }
-}
-
-fn check_package_access(networking: &Networking, packages: &Packages) -> Result<(), Error> {
-    let is_open = match networking {
-        Networking::Unrestricted => true,
-        Networking::Limited { allow_package_managers, .. } => *allow_package_managers,
-    };
-    if is_open || packages.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        "config.networking.allow_package_managers: Input should be true when `packages` are specified",
-    ))
 }

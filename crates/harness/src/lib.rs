@@ -6,6 +6,7 @@
 
 pub mod brain;
 mod crash;
+mod environments;
 mod error;
 mod limits;
 mod send;
@@ -27,6 +28,7 @@ use store::Claim;
 use store::Store;
 
 pub use crash::CrashPoint;
+use environments::Environments;
 pub use sessions::CreateSession;
 pub use tasks::Tasks;
 
@@ -73,8 +75,9 @@ pub(crate) struct Inner {
 impl Harness {
     /// A harness that drives nothing yet; see [`Harness::start`].
     pub fn new(parts: Parts) -> Self {
-        let hands =
-            shell::Hands::new(Arc::clone(&parts.hands), parts.clock.clone(), parts.sandbox_idle_max_ms);
+        let environments = Environments { limits: parts.limits, root: parts.root.clone() };
+        let (backend, clock) = (Arc::clone(&parts.hands), parts.clock.clone());
+        let hands = shell::Hands::new(backend, environments, clock, parts.sandbox_idle_max_ms);
         Self(Arc::new(Inner {
             parts,
             tasks: Tasks::new(),

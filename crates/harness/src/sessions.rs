@@ -7,6 +7,7 @@ use api::emitted::Emitted;
 use api::entry::NewEntry;
 use api::entry::SESSION_CREATED;
 use api::entry::raw;
+use api::environments::SessionEnvironment;
 use api::errors::Error;
 use api::events::ClientEvent;
 use api::ids::EnvironmentId;
@@ -32,6 +33,7 @@ use store::SessionRecord;
 use crate::Harness;
 use crate::Parts;
 use crate::brain::Facts;
+use crate::environments::Extra;
 use crate::error;
 use crate::send;
 use crate::shell;
@@ -45,6 +47,8 @@ pub struct CreateSession {
     pub agent: SessionAgent,
     /// Its environment.
     pub environment_id: EnvironmentId,
+    /// What it keeps of that environment.
+    pub environment: SessionEnvironment,
     /// Its title.
     pub title: Option<String>,
     /// Its metadata.
@@ -56,7 +60,7 @@ pub struct CreateSession {
 impl Harness {
     /// Makes a session, durable before this returns, and sets it to work when it has initial events.
     pub async fn create_session(&self, new: CreateSession) -> Result<SessionRecord, Error> {
-        let CreateSession { workspace, agent, environment_id, title, metadata, initial_events } = new;
+        let CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events } = new;
         let parts = &self.0.parts;
         let now = parts.clock.now();
         let id: SessionId = parts.ids.make();
@@ -76,7 +80,7 @@ impl Harness {
             title,
             metadata: raw(&metadata).get().to_owned(),
             agent: agent.render(),
-            extra: "{}".to_owned(),
+            extra: raw(&Extra { environment }).get().to_owned(),
             progress: raw(&Progress::default()).get().to_owned(),
             created_at: now,
             updated_at: now,

@@ -13,6 +13,7 @@ use harness::CrashPoint;
 use harness::Harness;
 use model::Models;
 use sandbox::Backend as _;
+use sandbox::Base;
 use sandbox::Embedded;
 use sandbox::Root;
 use sandbox::SpawnerInfo;
@@ -96,6 +97,7 @@ pub(crate) async fn start(
         CrashPoint::parse(point).with_context(|| format!("JOURNEYMAN_CRASH_AT names no known point: {point}"))
     });
     let hands = Arc::new(hands(settings)?);
+    let base = settings.sandbox.root_fs.clone().map_or(Base::Host, Base::Directory);
     let harness = Harness::new(harness::Parts {
         store: store.clone(),
         models: Arc::clone(&models),
@@ -105,7 +107,7 @@ pub(crate) async fn start(
         node: node.name.clone(),
         policy: harness::brain::Policy::default(),
         limits: sandbox_limits(settings),
-        root: settings.sandbox.root_fs.clone().map_or(Root::Host, Root::Directory),
+        root: Root { base, layers: Vec::new() },
         sandbox_idle_max_ms: i64::from(settings.sandbox.idle_minutes_max) * 60_000,
         crash: crash.transpose()?,
     });

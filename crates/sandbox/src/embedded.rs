@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -19,6 +20,10 @@ use tokio::process::Command;
 use crate::Adopted;
 use crate::Backend;
 use crate::Error;
+use crate::LayerName;
+use crate::LayerReader;
+use crate::LayerWriter;
+use crate::Place;
 use crate::Report;
 use crate::Sandbox;
 use crate::Spec;
@@ -27,6 +32,8 @@ use crate::link::Answered;
 use crate::link::Link;
 use crate::wire::Answer;
 use crate::wire::Ask;
+use crate::wire::Kind;
+use crate::wire::NAMES_MAX;
 use crate::wire::PROTOCOL;
 
 /// How often a request is asked anew because the spawner went away before it answered.
@@ -171,6 +178,27 @@ impl Embedded {
         Err(failed(io::Error::other(format!("{}: {}", output.status, said.trim()))))
     }
 
+    /// Asks for what is done or not.
+    async fn order(&self, ask: Ask, attempt: String) -> Result<(), Error> {
+        match self.ask(ask).await? {
+            (Answer::Ended, _) => Ok(()),
+            (Answer::Failed { reason }, _) => Err(Error::Layer { attempt, reason }),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    /// Asks for a worker: its stream, its number, and the link that knows the number.
+    async fn work(&self, ask: Ask, attempt: &str) -> Result<(OwnedFd, u64, Arc<Link>), Error> {
+        let link = self.link().await?;
+        let answered = link.ask(ask).await.map_err(|source| Error::Spawner { attempt: "ask", source })?;
+        match answered {
+            (Answer::Working { work }, Some(stream)) => Ok((stream, work, link)),
+            (Answer::Failed { reason }, _) => Err(Error::Layer { attempt: attempt.to_owned(), reason }),
+            (Answer::Unavailable { reason, remedy }, _) => Err(Error::Unavailable { reason, remedy }),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
     /// The connection that is open already, or one over a stream that is asked for. Without any: since when nothing runs.
     async fn connect(&self, session: &SessionId, ask: Ask) -> Result<Connected, Error> {
         if let Some(connection) = self.connected(session) {
@@ -197,9 +225,7 @@ impl Embedded {
     ) -> Result<Result<Connection, Option<Timestamp>>, Error> {
         match self.ask(ask).await? {
             (Answer::Connected { sole_since }, Some(stream)) => {
-                Connection::open(session.clone(), sole_since, stream)
-                    .map(Ok)
-                    .map_err(|source| Error::Spawner { attempt: "take a stream of", source })
+                Connection::open(session.clone(), sole_since, stream).map(Ok).map_err(taking_a_stream)
             }
             (Answer::Absent { sole_since }, _) => Ok(Err(sole_since)),
             (Answer::Unavailable { reason, remedy }, _) => Err(Error::Unavailable { reason, remedy }),
@@ -213,6 +239,10 @@ impl Embedded {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|_, connection| !connection.is_lost());
         connections.get(session).map(Arc::clone)
+    }
+
+    fn forget(&self, session: &SessionId) {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
     }
 
     fn keep(&self, connection: Connection) -> Arc<Connection> {
@@ -240,6 +270,10 @@ async fn end(link: &Link) -> Result<(), Error> {
     }
 }
 
+fn taking_a_stream(source: io::Error) -> Error {
+    Error::Spawner { attempt: "take a stream of", source }
+}
+
 fn unexpected(answer: &Answer) -> Error {
     let source = io::Error::other(format!("it answered {answer:?}"));
     Error::Spawner { attempt: "understand", source }
@@ -248,13 +282,9 @@ fn unexpected(answer: &Answer) -> Error {
 #[async_trait]
 impl Backend for Embedded {
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
-        let Spec { session, limits, root } = spec;
-        let ask = Ask::Provision {
-            session: session.clone(),
-            limits: *limits,
-            root: root.clone(),
-            alive_max: self.config.alive_max,
-        };
+        let Spec { session, limits, root, variables } = spec;
+        let kind = Kind { limits: *limits, root: root.clone(), variables: variables.clone() };
+        let ask = Ask::Provision { session: session.clone(), kind, alive_max: self.config.alive_max };
         match self.connect(session, ask).await? {
             Ok(connection) => Ok(connection),
             Err(_) => Err(Error::Lost { session: session.clone() }),
@@ -277,6 +307,61 @@ impl Backend for Embedded {
             (Answer::Failed { reason }, _) => Err(Error::SetUp { session: session.clone(), reason }),
             (answer, _) => Err(unexpected(&answer)),
         }
+    }
+
+    async fn freeze(&self, session: &SessionId) -> Result<bool, Error> {
+        // Whoever wants it from now on asks the spawner, which lets it thaw.
+        self.forget(session);
+        match self.ask(Ask::Freeze { session: session.clone() }).await? {
+            (Answer::Frozen { is_frozen }, _) => Ok(is_frozen),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    async fn kept(&self) -> Result<Vec<SessionId>, Error> {
+        let mut all: Vec<SessionId> = Vec::new();
+        loop {
+            let (answer, _) = self.ask(Ask::Kept { after: all.last().cloned() }).await?;
+            let Answer::Sessions { sessions } = answer else { return Err(unexpected(&answer)) };
+            let is_last = sessions.len() < NAMES_MAX;
+            all.extend(sessions);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn pack(&self, session: &SessionId) -> Result<LayerReader, Error> {
+        let attempt = format!("pack the files of session {session}");
+        let (stream, _, _) = self.work(Ask::Pack { session: session.clone() }, &attempt).await?;
+        LayerReader::open(stream).map_err(taking_a_stream)
+    }
+
+    async fn unpack(&self, place: &Place) -> Result<LayerWriter, Error> {
+        let (stream, work, link) = self.work(Ask::Unpack { place: place.clone() }, "unpack a layer").await?;
+        LayerWriter::open(stream, link, work).map_err(taking_a_stream)
+    }
+
+    async fn commit(&self, session: &SessionId, layer: &LayerName) -> Result<(), Error> {
+        let attempt = format!("make layer {layer} of the files of session {session}");
+        self.order(Ask::Commit { session: session.clone(), layer: layer.clone() }, attempt).await
+    }
+
+    async fn layers(&self) -> Result<Vec<LayerName>, Error> {
+        let mut all: Vec<LayerName> = Vec::new();
+        loop {
+            let (answer, _) = self.ask(Ask::Layers { after: all.last().cloned() }).await?;
+            let Answer::Layers { layers } = answer else { return Err(unexpected(&answer)) };
+            let is_last = layers.len() < NAMES_MAX;
+            all.extend(layers);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn remove_layer(&self, layer: &LayerName) -> Result<(), Error> {
+        self.order(Ask::RemoveLayer { layer: layer.clone() }, format!("remove layer {layer}")).await
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, Error> {

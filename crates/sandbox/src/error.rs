@@ -50,6 +50,20 @@ pub enum Error {
         /// The session whose sandbox it was for.
         session: SessionId,
     },
+    /// This back end cannot do that.
+    #[error("{what} is not supported by this back end")]
+    Unsupported {
+        /// What was wanted.
+        what: &'static str,
+    },
+    /// A layer or the files of a session could not be packed, unpacked or moved.
+    #[error("{attempt}: {reason}")]
+    Layer {
+        /// What was attempted, as a verb with its object.
+        attempt: String,
+        /// Why it failed.
+        reason: String,
+    },
     /// The spawner could not be started, reached, or understood.
     #[error("{attempt} the spawner")]
     Spawner {

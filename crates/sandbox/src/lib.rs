@@ -11,12 +11,14 @@ mod connection;
 mod doctor;
 mod embedded;
 mod error;
+mod layer;
 mod link;
 pub mod spawner;
 mod sys;
 mod task;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,17 +36,26 @@ pub use embedded::Config;
 pub use embedded::Embedded;
 pub use embedded::SpawnerInfo;
 pub use error::Error;
+pub use layer::Chunk;
+pub use layer::LayerName;
+pub use layer::LayerReader;
+pub use layer::LayerWriter;
+pub use layer::NotALayer;
+pub use layer::Packed;
+pub use layer::Unpacked;
 
 /// The program inside a sandbox, built by this crate's build script.
 static HAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hand"));
 
 /// Makes sandboxes, one per session, and finds those that outlived the server that made them.
+///
+/// What only some back ends can do has an answer already: [`Error::Unsupported`].
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// The running sandbox of this session, or a new one over the files that the session left.
+    /// The running sandbox of this session, or a new one over the files that the session left. A frozen one thaws.
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error>;
 
-    /// What there is of this session's sandbox. Never makes one.
+    /// What there is of this session's sandbox. Never makes one. A frozen one thaws.
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error>;
 
     /// Ends the sandbox of this session, if one runs, and removes its files unless they are to be kept.
@@ -55,6 +66,42 @@ pub trait Backend: Send + Sync {
 
     /// What the host offers this back end, for `doctor`.
     fn report(&self) -> Report;
+
+    /// Stops every process of a sandbox until it is provisioned or adopted again. False where the host cannot do that, or
+    /// nothing runs.
+    async fn freeze(&self, _session: &SessionId) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// The sessions that have files here, whether their sandboxes run or not.
+    async fn kept(&self) -> Result<Vec<SessionId>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// What a session has written, as one packed layer. Its sandbox must not run; its files stay.
+    async fn pack(&self, _session: &SessionId) -> Result<LayerReader, Error> {
+        Err(Error::Unsupported { what: "packing the files of a sandbox" })
+    }
+
+    /// Takes a packed layer in. It is there once [`LayerWriter::finish`] has returned, and not at all before.
+    async fn unpack(&self, _place: &Place) -> Result<LayerWriter, Error> {
+        Err(Error::Unsupported { what: "unpacking layers" })
+    }
+
+    /// Makes a layer of what a session has written. Its sandbox must not run; it has no files afterwards.
+    async fn commit(&self, _session: &SessionId, _layer: &LayerName) -> Result<(), Error> {
+        Err(Error::Unsupported { what: "making layers" })
+    }
+
+    /// The layers that are here.
+    async fn layers(&self) -> Result<Vec<LayerName>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Removes a layer. Fine when it is not there; refused while a sandbox stands on it.
+    async fn remove_layer(&self, _layer: &LayerName) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// One running sandbox.
@@ -72,6 +119,12 @@ pub trait Sandbox: Send + Sync {
 
     /// Ends a running call; whoever waits for it gets its result, which says so.
     async fn cancel(&self, id: &EventId) -> Result<(), Error>;
+
+    /// Puts the shells to rest: where they are and what they know is among the files afterwards. For a sandbox that is
+    /// about to be ended.
+    async fn rest(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// What there is of a session's sandbox.
@@ -92,12 +145,14 @@ pub struct Spec {
     pub limits: Limits,
     /// What it sees as its root file system.
     pub root: Root,
+    /// Environment variables of its shells and tools.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl Spec {
     /// The sandbox of a session with default limits over the host's `/usr`.
     pub fn new(session: SessionId) -> Self {
-        Self { session, limits: Limits::default(), root: Root::Host }
+        Self { session, limits: Limits::default(), root: Root::default(), variables: BTreeMap::new() }
     }
 }
 
@@ -129,14 +184,37 @@ impl Default for Limits {
     }
 }
 
-/// Where the files come from that a new sandbox starts with. They are never written to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The files that a new sandbox starts with. They are never written to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    /// What lies at the bottom.
+    pub base: Base,
+    /// What lies on it, from the bottom up.
+    pub layers: Vec<LayerName>,
+}
+
+/// What lies at the bottom of a root file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Root {
+pub enum Base {
     /// The host's `/usr` read-only, with a synthesised `/etc` and nothing else of the host.
+    #[default]
     Host,
+    /// Nothing: the layers are the whole of it, as in an image.
+    Empty,
     /// A root file system unpacked in this folder.
     Directory(PathBuf),
+}
+
+/// Where a packed layer is taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// As the files of a session, in the place of any that it has. Its sandbox must not run.
+    Files(SessionId),
+    /// Among the layers. One that is there already stays as it is.
+    Layer(LayerName),
 }
 
 /// One tool call.

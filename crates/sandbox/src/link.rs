@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,6 +71,11 @@ impl Link {
 
     /// Asks and waits for the answer. `ConnectionReset` when the spawner goes away first.
     pub(crate) async fn ask(&self, ask: Ask) -> io::Result<Answered> {
+        self.ask_with(ask, None).await
+    }
+
+    /// As [`Link::ask`], with a descriptor.
+    pub(crate) async fn ask_with(&self, ask: Ask, attached: Option<BorrowedFd<'_>>) -> io::Result<Answered> {
         let (sender, receiver) = oneshot::channel();
         let number = {
             let mut pending = self.shared.pending();
@@ -89,10 +95,11 @@ impl Link {
             number
         };
         let bytes = serde_json::to_vec(&Request { number, ask })?;
+        let attached: Vec<BorrowedFd<'_>> = attached.into_iter().collect();
         let sent = self
             .shared
             .socket
-            .async_io(Interest::WRITABLE, |fd| socket::send(fd.as_fd(), &bytes, None))
+            .async_io(Interest::WRITABLE, |fd| socket::send(fd.as_fd(), &bytes, &attached))
             .await;
         if let Err(error) = sent {
             self.shared.pending().waiting.remove(&number);
@@ -136,7 +143,7 @@ async fn read(shared: Arc<Shared>) {
             shared.socket.async_io(Interest::READABLE, |fd| socket::receive(fd.as_fd(), &mut buffer)).await;
         let (length, attached) = match received {
             Ok((0, _)) => break,
-            Ok(received) => received,
+            Ok((length, attached)) => (length, attached.into_iter().next()),
             Err(error) => {
                 tracing::warn!("read from the spawner: {error}");
                 break;

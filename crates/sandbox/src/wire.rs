@@ -3,21 +3,28 @@
 //! Private to one build of the program except for [`PROTOCOL`]: a server that finds a spawner of another protocol ends it
 //! and starts its own.
 
+use std::collections::BTreeMap;
+
 use api::ids::SessionId;
 use api::time::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::LayerName;
 use crate::Limits;
 use crate::Mode;
+use crate::Place;
 use crate::Root;
 
 /// Raised with every change of this file or of the protocol of the hand.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 /// Name of the spawner's socket in the data folder.
 pub(crate) const SOCKET: &str = "spawner.sock";
 /// Longest message in either direction. A list of all sessions is the longest.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+
+/// Sessions or layers in one answer.
+pub(crate) const NAMES_MAX: usize = 1000;
 
 /// A question, with a number that its answer repeats.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,17 +38,41 @@ pub(crate) struct Request {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
     /// A connection to the session's sandbox, made if there is none.
-    Provision { session: SessionId, limits: Limits, root: Root, alive_max: usize },
+    Provision { session: SessionId, kind: Kind, alive_max: usize },
     /// A connection to the session's sandbox if it runs.
     Adopt { session: SessionId },
     /// No sandbox of the session any more; no files either, unless they are kept.
     End { session: SessionId, keep_files: bool },
+    /// The processes of the session's sandbox stand still until it is provisioned or adopted.
+    Freeze { session: SessionId },
     /// The sessions whose sandboxes run.
     List,
+    /// The next sessions that have files.
+    Kept { after: Option<SessionId> },
+    /// The stream of a worker that packs what the session has written.
+    Pack { session: SessionId },
+    /// The stream of a worker that unpacks.
+    Unpack { place: Place },
+    /// Whether the worker has ended, and what it did is in its place.
+    Await { work: u64 },
+    /// What the session has written becomes a layer.
+    Commit { session: SessionId, layer: LayerName },
+    /// The next layers that are here.
+    Layers { after: Option<LayerName> },
+    /// One layer less.
+    RemoveLayer { layer: LayerName },
     /// Who the spawner is.
     Ping,
     /// End every sandbox and the spawner.
     Shutdown,
+}
+
+/// What a sandbox is to be, whoever it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kind {
+    pub(crate) limits: Limits,
+    pub(crate) root: Root,
+    pub(crate) variables: BTreeMap<String, String>,
 }
 
 /// An answer.
@@ -61,8 +92,14 @@ pub(crate) enum Answer {
     Absent { sole_since: Option<Timestamp> },
     /// Done; nothing runs any more.
     Ended,
-    /// The sessions whose sandboxes run.
+    /// It stands still; or it cannot be made to.
+    Frozen { is_frozen: bool },
+    /// The stream of a worker is attached.
+    Working { work: u64 },
+    /// Sessions, as was asked.
     Sessions { sessions: Vec<SessionId> },
+    /// The layers that are here.
+    Layers { layers: Vec<LayerName> },
     /// The spawner.
     Spawner { protocol: u32, pid: i32, mode: Option<Mode>, missing: Vec<String> },
     /// The host cannot make sandboxes.

@@ -147,7 +147,7 @@ pub(crate) async fn find(
     Ok(found.ok_or_else(|| error::not_found(ENVIRONMENT, id.as_str()).with_code("environment_not_found"))?)
 }
 
-fn parse(record: &EnvironmentRecord) -> Result<Environment, Failure> {
+pub(crate) fn parse(record: &EnvironmentRecord) -> Result<Environment, Failure> {
     serde_json::from_str(&record.body)
         .map_err(|source| error::corrupt(ENVIRONMENT, record.id.as_str(), &source))
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use api::environments::SandboxSettings;
+use api::environments::SessionEnvironment;
 use api::errors::Error;
 use api::ids::WorkspaceId;
 use api::lists::SessionList;
@@ -58,13 +60,16 @@ async fn create(
     );
     let agent = SessionAgent::resolve(&agents::parse(&record?)?, &agent)?;
     agents::check_model(&server, "agent.model", &agent.model)?;
-    if environment?.archived_at.is_some() {
+    let environment = environment?;
+    if environment.archived_at.is_some() {
         let message = format!(
             "environment_id: Environment {environment_id} is archived and cannot be used in new sessions"
         );
         return Err(Error::invalid(message).with_code("environment_archived").into());
     }
-    let new = CreateSession { workspace, agent, environment_id, title, metadata, initial_events };
+    let environment =
+        SessionEnvironment::of(&environments::parse(&environment)?, SandboxSettings::default());
+    let new = CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events };
     let record = server.harness.create_session(new).await?;
     answer(&server, &record)
 }

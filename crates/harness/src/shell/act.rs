@@ -9,38 +9,38 @@ use api::time::Timestamp;
 use sandbox::Adopted;
 use sandbox::Call;
 use sandbox::Recall;
-use sandbox::Spec;
 use tokio::task::AbortHandle;
 
 use crate::Inner;
 use crate::brain::Outcome;
 use crate::crash;
+use crate::environments::Wanted;
 use crate::limits;
 
 /// What the API says of a call that an interrupt closed.
 const INTERRUPTED: &str = "Tool execution was interrupted before completion. Please retry.";
 
 /// Runs a call, making the sandbox when there is none.
-pub(crate) async fn run(inner: Arc<Inner>, spec: Spec, call: Call) -> Outcome {
+pub(crate) async fn run(inner: Arc<Inner>, wanted: Wanted, call: Call) -> Outcome {
     let crash = inner.parts.crash.as_ref();
     crash::point(crash, "before_tool");
     let id = call.id.clone();
-    let result = match inner.hands.provision(&spec).await {
+    let result = match inner.hands.provision(&wanted).await {
         Ok((sandbox, _held)) => sandbox.execute(&call).await,
         Err(error) => Err(error),
     };
     crash::point(crash, "after_tool");
     match result {
         Ok(sandbox::Outcome { content, is_error }) => Outcome::Finished { call: id, content, is_error },
-        Err(error) => failed(&spec.session, id, &error),
+        Err(error) => failed(&wanted.session, id, &error),
     }
 }
 
 /// Makes the sandbox for a call that is about to come. When that fails, the call itself says so.
-pub(crate) fn make_ahead(inner: &Arc<Inner>, spec: Spec) {
+pub(crate) fn make_ahead(inner: &Arc<Inner>, wanted: Wanted) {
     let held = Arc::clone(inner);
     drop(inner.tasks.spawn("make a sandbox ahead", async move {
-        drop(held.hands.provision(&spec).await);
+        drop(held.hands.provision(&wanted).await);
     }));
 }
 
@@ -59,6 +59,8 @@ fn failed(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome
         | sandbox::Error::SetUp { .. }
         | sandbox::Error::TooLarge { .. }
         | sandbox::Error::Busy { .. }
+        | sandbox::Error::Unsupported { .. }
+        | sandbox::Error::Layer { .. }
         | sandbox::Error::Spawner { .. } => format!("The call was not run: {chain}."),
     };
     Outcome::Finished { call, content: vec![text_block(&text)], is_error: true }

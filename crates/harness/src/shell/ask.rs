@@ -11,7 +11,6 @@ use api::completion::Request;
 use api::ids::EventId;
 use api::ids::Ids;
 use api::ids::ThreadId;
-use sandbox::Spec;
 use serde_json::json;
 use store::Preview;
 
@@ -19,6 +18,7 @@ use super::act;
 use crate::Inner;
 use crate::brain::Outcome;
 use crate::crash;
+use crate::environments::Wanted;
 
 /// One model request. When the reply begins to call a tool, the sandbox is made while the rest of the reply arrives.
 pub(crate) async fn ask(
@@ -27,7 +27,7 @@ pub(crate) async fn ask(
     thread: ThreadId,
     span: EventId,
     request: Request,
-    spec: Spec,
+    wanted: Wanted,
 ) -> Outcome {
     let crash = inner.parts.crash.as_ref();
     crash::point(crash, "before_model");
@@ -36,7 +36,7 @@ pub(crate) async fn ask(
     let show = |progress: Progress| {
         let calls = matches!(&progress, Progress::BlockStart { kind, .. } if kind == "tool_use");
         if calls && !is_ahead.swap(true, Ordering::Relaxed) {
-            act::make_ahead(&inner, spec.clone());
+            act::make_ahead(&inner, wanted.clone());
         }
         let mut previews = previews.lock().unwrap_or_else(PoisonError::into_inner);
         for (kind, starts, json) in previews.follow(progress, &inner.parts.ids) {

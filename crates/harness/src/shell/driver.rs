@@ -7,7 +7,6 @@ use api::emitted::RetryStatus;
 use api::emitted::SessionError;
 use api::emitted::SessionErrorKind;
 use api::ids::EventId;
-use sandbox::Spec;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -24,6 +23,8 @@ use crate::brain::Effect;
 use crate::brain::Outcome;
 use crate::brain::State;
 use crate::crash;
+use crate::environments::Extra;
+use crate::environments::Wanted;
 use crate::limits;
 
 /// An effect that ended, and how.
@@ -97,7 +98,14 @@ async fn find(inner: &Inner, key: i64) -> Result<Option<Rested>, store::Error> {
     }
     let record = inner.parts.store.session_by_key(key).await?;
     let state = State::new(inner.parts.policy);
-    Ok(record.map(|record| Rested { key, session: record.id, thread: record.thread, state, head: 0 }))
+    Ok(record.map(|record| {
+        let Extra { environment } = serde_json::from_str(&record.extra).unwrap_or_else(|error| {
+            tracing::error!(session.id = %record.id, %error, "read what was fixed for session {} failed", record.id);
+            Extra::default()
+        });
+        let environment = Arc::new(environment);
+        Rested { key, session: record.id, thread: record.thread, environment, state, head: 0 }
+    }))
 }
 
 impl Driver {
@@ -135,8 +143,8 @@ impl Driver {
                 let Some(request) = brain::context(&self.journal.state) else {
                     return;
                 };
-                let (thread, span, spec) = (self.journal.thread.clone(), span.clone(), self.spec());
-                self.spawn(effect, ask::ask(inner, self.journal.key, thread, span, request, spec));
+                let (thread, span, wanted) = (self.journal.thread.clone(), span.clone(), self.wanted());
+                self.spawn(effect, ask::ask(inner, self.journal.key, thread, span, request, wanted));
             }
             Effect::CancelAsk { span } => {
                 if let Some(handle) = self.under_way.remove(&Effect::Ask { span: span.clone() }) {
@@ -151,8 +159,8 @@ impl Driver {
                 };
                 let (id, tool, input) = (call.clone(), tool.to_owned(), Arc::clone(input));
                 let call = sandbox::Call { id, thread: self.journal.thread.clone(), tool, input };
-                let spec = self.spec();
-                self.spawn(effect, act::run(inner, spec, call));
+                let wanted = self.wanted();
+                self.spawn(effect, act::run(inner, wanted, call));
             }
             Effect::Recall { call } => {
                 let Some(wanted_at) = self.journal.state.wanted_at(call) else { return };
@@ -218,8 +226,8 @@ impl Driver {
         }
     }
 
-    fn spec(&self) -> Spec {
-        let parts = &self.inner.parts;
-        Spec { session: self.journal.session.clone(), limits: parts.limits, root: parts.root.clone() }
+    fn wanted(&self) -> Wanted {
+        let Journal { session, key, environment, .. } = &self.journal;
+        Wanted { session: session.clone(), key: *key, environment: Arc::clone(environment) }
     }
 }

@@ -14,14 +14,16 @@ use api::time::Timestamp;
 use sandbox::Backend;
 use sandbox::Error;
 use sandbox::Sandbox;
-use sandbox::Spec;
 use tokio::sync::RwLock;
 
+use crate::environments::Environments;
+use crate::environments::Wanted;
 use crate::limits;
 
 /// The back end with an eye on what is in use.
 pub(crate) struct Hands {
     pub(crate) backend: Arc<dyn Backend>,
+    environments: Environments,
     clock: Clock,
     idle_max_ms: i64,
     uses: Mutex<HashMap<SessionId, Use>>,
@@ -52,12 +54,18 @@ impl Drop for Held<'_> {
 }
 
 impl Hands {
-    pub(crate) fn new(backend: Arc<dyn Backend>, clock: Clock, idle_max_ms: i64) -> Self {
-        Self { backend, clock, idle_max_ms, uses: Mutex::default(), door: RwLock::default() }
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        environments: Environments,
+        clock: Clock,
+        idle_max_ms: i64,
+    ) -> Self {
+        Self { backend, environments, clock, idle_max_ms, uses: Mutex::default(), door: RwLock::default() }
     }
 
     /// The session's sandbox, in use until the guard is dropped. When there are too many, the one that idled longest goes.
-    pub(crate) async fn provision(&self, spec: &Spec) -> Result<(Arc<dyn Sandbox>, Held<'_>), Error> {
+    pub(crate) async fn provision(&self, wanted: &Wanted) -> Result<(Arc<dyn Sandbox>, Held<'_>), Error> {
+        let spec = &self.environments.resolve(wanted).await?;
         for _ in 0..limits::EVICTIONS_MAX {
             let held = self.hold(&spec.session).await;
             match self.backend.provision(spec).await {

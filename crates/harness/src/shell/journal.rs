@@ -7,6 +7,7 @@ use api::entry::INPUT_PROCESSED;
 use api::entry::NewEntry;
 use api::entry::SESSION_RESUMED;
 use api::entry::raw;
+use api::environments::SessionEnvironment;
 use api::ids::SessionId;
 use api::ids::ThreadId;
 use api::time::Timestamp;
@@ -29,6 +30,7 @@ pub(crate) struct Journal {
     pub(crate) key: i64,
     pub(crate) session: SessionId,
     pub(crate) thread: ThreadId,
+    pub(crate) environment: Arc<SessionEnvironment>,
     epoch: i64,
     pub(crate) state: State,
     /// Last position that was read from or written to the store.
@@ -48,8 +50,9 @@ pub(crate) enum Written {
 impl Journal {
     /// Folds what the log has after the place where the session rested.
     pub(crate) async fn open(inner: Arc<Inner>, rested: Rested, epoch: i64) -> Result<Self, store::Error> {
-        let Rested { key, session, thread, state, head } = rested;
-        let mut journal = Self { inner, key, session, thread, epoch, state, head, unwritten: Vec::new() };
+        let Rested { key, session, thread, environment, state, head } = rested;
+        let unwritten = Vec::new();
+        let mut journal = Self { inner, key, session, thread, environment, epoch, state, head, unwritten };
         journal.read_news().await?;
         Ok(journal)
     }
@@ -58,7 +61,8 @@ impl Journal {
     fn rest(&mut self) -> Rested {
         let state = std::mem::replace(&mut self.state, State::new(self.inner.parts.policy));
         let (session, thread) = (self.session.clone(), self.thread.clone());
-        Rested { key: self.key, session, thread, state, head: self.head }
+        let environment = Arc::clone(&self.environment);
+        Rested { key: self.key, session, thread, environment, state, head: self.head }
     }
 
     /// Applies what others appended since.

@@ -4,9 +4,11 @@
 //! anybody is applied on top. Bounded in number and in bytes; the one that rested longest goes first.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use api::environments::SessionEnvironment;
 use api::ids::SessionId;
 use api::ids::ThreadId;
 
@@ -18,6 +20,7 @@ pub(crate) struct Rested {
     pub(crate) key: i64,
     pub(crate) session: SessionId,
     pub(crate) thread: ThreadId,
+    pub(crate) environment: Arc<SessionEnvironment>,
     pub(crate) state: State,
     /// The last entry that the state knows.
     pub(crate) head: i64,

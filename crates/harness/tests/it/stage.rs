@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use api::body::Metadata;
 use api::emitted::text_block;
 use api::entry::Entry;
+use api::environments::SessionEnvironment;
 use api::ids::EnvironmentId;
 use api::ids::EventId;
 use api::ids::Ids;
@@ -88,6 +89,7 @@ impl Stage {
             workspace: self.workspace.clone(),
             agent,
             environment_id: self.environment().await,
+            environment: SessionEnvironment::default(),
             title: None,
             metadata: Metadata::new(),
             initial_events: Vec::new(),
@@ -171,7 +173,7 @@ fn harness(store: &Store, model: &ModelServer, hands: &Arc<Hands>, ids: &Ids, no
         node: node.to_owned(),
         policy: Policy { retries_max: 2, backoff_base_ms: 1, backoff_max_ms: 1, ..Policy::default() },
         limits: sandbox::Limits::default(),
-        root: Root::Host,
+        root: Root::default(),
         sandbox_idle_max_ms: 60_000,
         crash: None,
     })

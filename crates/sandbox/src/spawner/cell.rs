@@ -11,10 +11,10 @@ use hand::protocol::control;
 
 use super::group::Group;
 use super::owners::Range;
-use crate::Limits;
-use crate::Root;
+use crate::LayerName;
 use crate::sys::process::Child;
 use crate::sys::socket;
+use crate::wire::Kind;
 
 /// Longest reason that a hand gives for failed walls.
 const REASON_BYTES_MAX: usize = 4096;
@@ -26,6 +26,9 @@ pub(super) struct Cell {
     pub(super) control: OwnedFd,
     pub(super) group: Group,
     pub(super) range: Option<Range>,
+    /// The layers that it stands on.
+    pub(super) layers: Vec<LayerName>,
+    pub(super) is_frozen: bool,
     pub(super) state: State,
 }
 
@@ -76,8 +79,7 @@ pub(super) enum After {
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) session: SessionId,
-    pub(super) limits: Limits,
-    pub(super) root: Root,
+    pub(super) kind: Kind,
     pub(super) alive_max: usize,
 }
 
@@ -85,7 +87,7 @@ impl Cell {
     /// A new stream to the hand.
     pub(super) fn connect(&self) -> io::Result<OwnedFd> {
         let (ours, theirs) = socket::stream_pair()?;
-        socket::send(self.control.as_fd(), &[control::ADOPT], Some(theirs.as_fd()))?;
+        socket::send(self.control.as_fd(), &[control::ADOPT], &[theirs.as_fd()])?;
         Ok(ours)
     }
 

@@ -4,6 +4,8 @@
 //! base/           the root file system of host mode, rebuilt at every start
 //! stage/          empty folders that every sandbox mounts on, each in a namespace of its own
 //! sandboxes/ID/   what a session wrote (upper, work) and what it was given (uploads)
+//! layers/NAME/    what sandboxes stand on: package layers, images; never changed once they are there
+//! incoming/       layers and files that are being unpacked
 //! spare/          the folders of a sandbox that is ready for the next session without files
 //! trash/          what is being removed
 //! ```
@@ -24,6 +26,9 @@ use std::path::PathBuf;
 use api::ids::SessionId;
 
 use super::base;
+use crate::LayerName;
+use crate::Place;
+use crate::wire::NAMES_MAX;
 
 /// How deep a removal goes before it moves a folder up; each level holds a descriptor.
 const DEPTH_MAX: usize = 64;
@@ -34,6 +39,8 @@ pub(super) struct Files {
     pub(super) base: PathBuf,
     pub(super) stage: PathBuf,
     sandboxes: PathBuf,
+    layers: PathBuf,
+    incoming: PathBuf,
     spare: PathBuf,
     trash: PathBuf,
     discarded: u64,
@@ -49,9 +56,10 @@ pub(super) struct SessionFiles {
 impl Files {
     /// Makes the folders of a data folder, and the base anew.
     pub(super) fn open(data_dir: &Path) -> io::Result<Self> {
-        let [base, stage, sandboxes, spare, trash] =
-            ["base", "stage", "sandboxes", "spare", "trash"].map(|name| data_dir.join(name));
-        for folder in [&sandboxes, &trash] {
+        let [base, stage, sandboxes, layers, incoming, spare, trash] =
+            ["base", "stage", "sandboxes", "layers", "incoming", "spare", "trash"]
+                .map(|name| data_dir.join(name));
+        for folder in [&sandboxes, &layers, &incoming, &trash] {
             make_folder(folder, 0o700)?;
         }
         make_folder(&stage, 0o755)?;
@@ -59,7 +67,79 @@ impl Files {
             make_folder(&stage.join(name), 0o755)?;
         }
         base::build(&base)?;
-        Ok(Self { base, stage, sandboxes, spare, trash, discarded: 0 })
+        let mut files = Self { base, stage, sandboxes, layers, incoming, spare, trash, discarded: 0 };
+        // Whoever was unpacking died with the last spawner.
+        for half in names(&files.incoming)? {
+            files.throw_away(&files.incoming.join(&half), "incoming")?;
+        }
+        Ok(files)
+    }
+
+    /// The folder of a layer, if it is here.
+    pub(super) fn layer(&self, layer: &LayerName) -> Option<PathBuf> {
+        let folder = self.layers.join(layer.as_str());
+        folder.symlink_metadata().is_ok_and(|found| found.is_dir()).then_some(folder)
+    }
+
+    /// The next layers, by name.
+    pub(super) fn layers(&self, after: Option<&LayerName>) -> io::Result<Vec<LayerName>> {
+        next(&self.layers, after, LayerName::try_from)
+    }
+
+    /// The next sessions that have files, by id.
+    pub(super) fn kept(&self, after: Option<&SessionId>) -> io::Result<Vec<SessionId>> {
+        next(&self.sandboxes, after, |name| SessionId::parse(&name).ok_or(()))
+    }
+
+    /// An empty folder of a session, or of a layer, to unpack into.
+    pub(super) fn receive(&self, work: u64, place: &Place) -> io::Result<PathBuf> {
+        let folder = self.incoming.join(work.to_string());
+        match place {
+            Place::Files(_) => make_session(folder).map(|files| files.writable.join("upper")),
+            Place::Layer(_) => make_folder(&folder, 0o755).map(|()| folder),
+        }
+    }
+
+    /// Puts what was unpacked in its place.
+    pub(super) fn settle(&mut self, work: u64, place: &Place) -> io::Result<()> {
+        let folder = self.incoming.join(work.to_string());
+        match place {
+            Place::Files(session) => {
+                self.discard(session)?;
+                std::fs::rename(folder, self.sandboxes.join(session.as_str()))
+            }
+            Place::Layer(layer) => self.place_layer(&folder, layer),
+        }
+    }
+
+    /// Gives up what was being unpacked.
+    pub(super) fn reject(&mut self, work: u64) -> io::Result<()> {
+        self.throw_away(&self.incoming.join(work.to_string()), "incoming")
+    }
+
+    /// What a session wrote, to be packed or to become a layer.
+    pub(super) fn written(&self, session: &SessionId) -> Option<PathBuf> {
+        self.has(session).then(|| self.sandboxes.join(session.as_str()).join("upper"))
+    }
+
+    /// Makes what a session wrote a layer, and lets the rest of its files go.
+    pub(super) fn commit(&mut self, session: &SessionId, layer: &LayerName) -> io::Result<()> {
+        let upper = self.written(session).ok_or(io::ErrorKind::NotFound)?;
+        self.place_layer(&upper, layer)?;
+        self.discard(session)
+    }
+
+    /// Moves a layer out of the way, to be removed. Fine when it is not there.
+    pub(super) fn discard_layer(&mut self, layer: &LayerName) -> io::Result<()> {
+        self.throw_away(&self.layers.join(layer.as_str()), "layer")
+    }
+
+    /// One that is there already stays: two layers of one name hold the same.
+    fn place_layer(&mut self, folder: &Path, layer: &LayerName) -> io::Result<()> {
+        if self.layer(layer).is_some() {
+            return self.throw_away(folder, "layer");
+        }
+        std::fs::rename(folder, self.layers.join(layer.as_str()))
     }
 
     /// The folders of a session, made if they are not there.
@@ -108,6 +188,28 @@ impl Files {
     pub(super) fn trash(&self) -> &Path {
         &self.trash
     }
+}
+
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    std::fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// The next names in a folder that mean something, in their order.
+fn next<T: Ord, E>(
+    folder: &Path,
+    after: Option<&T>,
+    read: impl Fn(String) -> Result<T, E>,
+) -> io::Result<Vec<T>> {
+    let mut all: Vec<T> = names(folder)?
+        .into_iter()
+        .filter_map(|name| read(name).ok())
+        .filter(|name| after.is_none_or(|after| name > after))
+        .collect();
+    all.sort_unstable();
+    all.truncate(NAMES_MAX);
+    Ok(all)
 }
 
 fn make_session(folder: PathBuf) -> io::Result<SessionFiles> {

@@ -1,16 +1,21 @@
 //! Starting one sandbox: its folders, groups, ids, and the hand with its specification.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
 use api::ids::SessionId;
 use hand::confine::Bind;
 use hand::confine::Spec;
+use hand::layer::LayerSpec;
+use hand::layer::Work;
+use hand::start::Start as Order;
 
 use super::base;
 use super::cell::Plan;
@@ -24,6 +29,7 @@ use super::host;
 use super::log;
 use super::owners::Owners;
 use super::owners::Range;
+use crate::Base;
 use crate::Limits;
 use crate::Mode;
 use crate::Root;
@@ -32,6 +38,7 @@ use crate::sys::process::Child;
 use crate::sys::process::Maps;
 use crate::sys::process::Start;
 use crate::sys::socket;
+use crate::wire::Kind;
 
 /// Part of a sandbox's memory that `/dev/shm` may take; a full one must not starve the processes.
 const SHARED_MEMORY_DIVISOR: u64 = 8;
@@ -55,13 +62,6 @@ pub(super) struct Launcher {
     prepare_at: Option<Instant>,
     /// Names the control groups.
     made: u64,
-}
-
-/// What a sandbox is to be, whoever it is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Kind {
-    limits: Limits,
-    root: Root,
 }
 
 /// A sandbox that nobody has asked for yet.
@@ -97,7 +97,8 @@ impl Launcher {
     pub(super) fn new(mode: Mode, data_dir: &Path) -> io::Result<Self> {
         let (groups, seed) = host::groups(data_dir)?;
         let program = process::sealed_program(crate::HAND)?;
-        let kind = Kind { limits: Limits::default(), root: Root::Host };
+        let kind =
+            Kind { limits: Limits::default(), root: Root::default(), variables: BTreeMap::new() };
         Ok(Self {
             mode,
             owners: Owners::new(mode, seed),
@@ -136,17 +137,17 @@ impl Launcher {
 
     /// Starts a sandbox: its hand raises the walls from now on, or has done so already.
     pub(super) fn launch(&mut self, files: &Files, plan: &Plan) -> io::Result<Launched> {
-        let kind = Kind { limits: plan.limits, root: plan.root.clone() };
+        let kind = &plan.kind;
         self.prepare_at = Some(Instant::now() + PREPARE_PAUSE);
         if let Some(spare) = self.spare.take()
-            && let Some(launched) = self.hand_over(spare, files, &kind, &plan.session)
+            && let Some(launched) = self.hand_over(spare, files, kind, &plan.session)
         {
             return Ok(launched);
         }
         self.kind = kind.clone();
         let own = files.session(&plan.session)?;
         let hand = self.make()?;
-        self.begin(hand, files, own, &kind)
+        self.begin(hand, files, own, kind)
     }
 
     /// The spare sandbox if it is fit for the session. Otherwise it stays for another, or goes.
@@ -190,8 +191,9 @@ impl Launcher {
     ) -> io::Result<Launched> {
         let begun = (|| {
             launched.group.limit(&kind.limits)?;
-            let spec = serde_json::to_vec(&self.spec(files, own, kind, launched.range.as_ref())?)?;
-            socket::send(launched.control.as_fd(), &spec, None)
+            let spec = self.spec(files, own, kind, launched.range.as_ref())?;
+            let spec = serde_json::to_vec(&Order::Sandbox(spec))?;
+            socket::send(launched.control.as_fd(), &spec, &[])
         })();
         match begun {
             Ok(()) => Ok(launched),
@@ -223,8 +225,26 @@ impl Launcher {
         }
     }
 
+    /// Starts a hand that packs or unpacks a layer.
+    pub(super) fn employ(&mut self, files: &Files, folder: PathBuf, work: Work) -> io::Result<Launched> {
+        let launched = self.make()?;
+        let begun = (|| {
+            launched.group.limit(&Limits::default())?;
+            let identity = self.owners.identity(launched.range.as_ref());
+            let order = Order::Layer(LayerSpec { identity, stage: files.stage.clone(), folder, work });
+            socket::send(launched.control.as_fd(), &serde_json::to_vec(&order)?, &[])
+        })();
+        match begun {
+            Ok(()) => Ok(launched),
+            Err(error) => {
+                self.undo(launched);
+                Err(error)
+            }
+        }
+    }
+
     /// Ends a hand that was not used. Answers its group if that cannot be removed yet.
-    fn undo(&mut self, launched: Launched) -> Option<Group> {
+    pub(super) fn undo(&mut self, launched: Launched) -> Option<Group> {
         let Launched { child, control: _, mut group, range, progress: _ } = launched;
         if child.kill().and_then(|()| child.reap(true)).is_err() {
             log("a hand that was not used has gone by itself");
@@ -266,10 +286,10 @@ impl Launcher {
     }
 
     fn spec(&self, files: &Files, own: SessionFiles, kind: &Kind, range: Option<&Range>) -> io::Result<Spec> {
-        let Kind { limits, root } = kind;
-        let (mut binds, overlays) = match root {
-            Root::Host => (base::binds(), base::overlays()),
-            Root::Directory(_) => (Vec::new(), Vec::new()),
+        let Kind { limits, root, variables: _ } = kind;
+        let (mut binds, overlays) = match root.base {
+            Base::Host => (base::binds(), base::overlays()),
+            Base::Empty | Base::Directory(_) => (Vec::new(), Vec::new()),
         };
         binds.push(Bind {
             source: own.uploads,
@@ -281,14 +301,11 @@ impl Launcher {
         Ok(Spec {
             identity: self.owners.identity(range),
             stage: files.stage.clone(),
-            lowers: vec![match root {
-                Root::Host => files.base.clone(),
-                Root::Directory(folder) => folder.canonicalize()?,
-            }],
+            lowers: lowers(files, root)?,
             writable: own.writable,
             binds,
             overlays,
-            writes_names: matches!(root, Root::Directory(_)),
+            writes_names: !matches!(root.base, Base::Host),
             shared_memory_bytes_max: memory / SHARED_MEMORY_DIVISOR,
             processes_max: u64::from(limits.processes_max) + PROCESSES_SLACK,
             data_bytes_max: (!self.groups.has_memory()).then_some(memory),
@@ -297,4 +314,19 @@ impl Launcher {
             variables: Vec::new(),
         })
     }
+}
+
+/// The folders that a root is made of, from the top down.
+fn lowers(files: &Files, root: &Root) -> io::Result<Vec<PathBuf>> {
+    let mut lowers = Vec::with_capacity(root.layers.len() + 1);
+    for layer in root.layers.iter().rev() {
+        lowers.push(files.layer(layer).ok_or_else(|| io::Error::other(format!("layer {layer} is not here")))?);
+    }
+    match &root.base {
+        Base::Host => lowers.push(files.base.clone()),
+        Base::Directory(folder) => lowers.push(folder.canonicalize()?),
+        Base::Empty if lowers.is_empty() => return Err(io::Error::other("its root file system has no layers")),
+        Base::Empty => {}
+    }
+    Ok(lowers)
 }

@@ -18,6 +18,7 @@ mod requests;
 mod serve;
 mod trash;
 mod vacancy;
+mod work;
 
 use std::fs::File;
 use std::io;

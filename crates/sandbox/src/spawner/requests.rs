@@ -12,9 +12,11 @@ use super::cell::Plan;
 use super::cell::Said;
 use super::cell::State;
 use super::cell::Waiter;
+use super::group::Group;
 use super::launch::Launched;
 use super::launch::Progress;
 use super::log;
+use super::owners::Range;
 use super::serve::Spawner;
 use crate::wire::Answer;
 use crate::wire::Ask;
@@ -27,11 +29,19 @@ impl Spawner {
     /// Does what a client asks, now or as soon as it can be done.
     pub(super) fn answer(&mut self, waiter: Waiter, ask: Ask) {
         match ask {
-            Ask::Provision { session, limits, root, alive_max } => {
-                self.provision(waiter, Plan { session, limits, root, alive_max });
+            Ask::Provision { session, kind, alive_max } => {
+                self.provision(waiter, Plan { session, kind, alive_max });
             }
             Ask::Adopt { session } => self.adopt(waiter, &session),
             Ask::End { session, keep_files } => self.end(waiter, &session, keep_files),
+            Ask::Freeze { session } => self.freeze(waiter, &session),
+            Ask::Kept { after } => self.tell_kept(waiter, after.as_ref()),
+            Ask::Pack { session } => self.pack(waiter, session),
+            Ask::Unpack { place } => self.unpack(waiter, place),
+            Ask::Await { work } => self.await_work(waiter, work),
+            Ask::Commit { session, layer } => self.commit(waiter, &session, &layer),
+            Ask::Layers { after } => self.tell_layers(waiter, after.as_ref()),
+            Ask::RemoveLayer { layer } => self.remove_layer(waiter, &layer),
             Ask::List => {
                 let sessions = self.cells.keys().cloned().collect();
                 self.reply(waiter, Answer::Sessions { sessions }, None);
@@ -54,6 +64,10 @@ impl Spawner {
         if self.closing.is_some() {
             return self.fail(waiter, "the spawner is ending");
         }
+        if self.works.is_on(&plan.session) {
+            return self.fail(waiter, "its files are being packed or unpacked");
+        }
+        self.thaw(&plan.session);
         match self.cells.get_mut(&plan.session).map(|cell| &mut cell.state) {
             None => self.start(waiter, &plan),
             Some(State::Starting { waiting, .. }) => waiting.push(waiter),
@@ -66,6 +80,7 @@ impl Spawner {
     }
 
     fn adopt(&mut self, waiter: Waiter, session: &SessionId) {
+        self.thaw(session);
         match self.cells.get_mut(session).map(|cell| &mut cell.state) {
             Some(State::Starting { waiting, .. }) => waiting.push(waiter),
             Some(State::Running) => {
@@ -126,7 +141,8 @@ impl Spawner {
                         State::Starting { deadline, waiting: vec![waiter], is_spare }
                     }
                 };
-                let cell = Cell { child, control, group, range, state };
+                let layers = plan.kind.root.layers.clone();
+                let cell = Cell { child, control, group, range, layers, is_frozen: false, state };
                 self.cells.insert(plan.session.clone(), cell);
                 if is_up {
                     // It may have died since its walls stood.
@@ -197,6 +213,10 @@ impl Spawner {
         if let Err(error) = cell.child.kill() {
             log(&format!("kill the hand of {session}: {error}"));
         }
+        // Some kernels let nobody die who stands still.
+        if std::mem::take(&mut cell.is_frozen) {
+
+        }
         match &mut cell.state {
             State::Ending { after: former } => former.extend(after),
             State::Starting { waiting, .. } => {
@@ -229,13 +249,8 @@ impl Spawner {
         };
         let Some(cell) = self.cells.remove(session) else { return };
         self.vacancies.ended(session);
-        let Cell { child: _, control: _, mut group, range, state } = cell;
-        if !group.remove() {
-            self.lingering.push(group);
-        }
-        if let Ok(launcher) = &mut self.launcher {
-            launcher.owners.give_back(range);
-        }
+        let Cell { child: _, control: _, group, range, layers: _, is_frozen: _, state } = cell;
+        self.tidy(group, range);
         match state {
             State::Starting { waiting, .. } => {
                 for waiter in waiting {
@@ -251,6 +266,35 @@ impl Spawner {
         }
     }
 
+    /// Removes the group of a hand that is gone, and frees its ids.
+    pub(super) fn tidy(&mut self, mut group: Group, range: Option<Range>) {
+        if !group.remove() {
+            self.lingering.push(group);
+        }
+        if let Ok(launcher) = &mut self.launcher {
+            launcher.owners.give_back(range);
+        }
+    }
+
+    fn freeze(&mut self, waiter: Waiter, session: &SessionId) {
+        let is_frozen = match self.cells.get_mut(session) {
+            Some(cell) if matches!(cell.state, State::Running) => {
+                cell.is_frozen = false;
+                cell.is_frozen
+            }
+            Some(_) | None => false,
+        };
+        self.reply(waiter, Answer::Frozen { is_frozen }, None);
+    }
+
+    fn thaw(&mut self, session: &SessionId) {
+        if let Some(cell) = self.cells.get_mut(session)
+            && std::mem::take(&mut cell.is_frozen)
+        {
+
+        }
+    }
+
     fn follow(&mut self, session: &SessionId, after: After) {
         match after {
             After::Ended { waiter, keep_files } => self.ended(waiter, session, keep_files),
@@ -259,7 +303,7 @@ impl Spawner {
         }
     }
 
-    fn fail(&mut self, waiter: Waiter, reason: &str) {
+    pub(super) fn fail(&mut self, waiter: Waiter, reason: &str) {
         let reason = reason.to_owned();
         let answer = if reason.starts_with(UNMAPPABLE) {
             let remedy = "put the data folder on ext4, xfs or btrfs under kernel 5.19 or newer, or run the server as \

@@ -24,6 +24,7 @@ use super::launch::Launcher;
 use super::log;
 use super::trash::Trash;
 use super::vacancy::Vacancies;
+use super::work::Works;
 use crate::sys::process;
 use crate::sys::socket;
 use crate::wire::Answer;
@@ -46,6 +47,7 @@ pub(super) struct Spawner {
     /// Who wants to know that the spawner is about to end; set when it is to.
     pub(super) closing: Option<Vec<Waiter>>,
     pub(super) trash: Trash,
+    pub(super) works: Works,
     /// Groups whose last processes are still on their way out.
     pub(super) lingering: Vec<Group>,
     clients: BTreeMap<u64, OwnedFd>,
@@ -67,6 +69,8 @@ enum Source {
     Walls(SessionId),
     /// The process of a hand.
     Hand(SessionId),
+    /// A worker on a layer.
+    Work(u64),
     /// The process that empties the trash.
     Trash,
 }
@@ -87,6 +91,7 @@ impl Spawner {
             vacancies: Vacancies::new(Clock::system()),
             closing: None,
             trash: Trash::default(),
+            works: Works::default(),
             lingering: Vec::new(),
             clients: BTreeMap::new(),
             clients_seen: 0,
@@ -107,6 +112,7 @@ impl Spawner {
                     Source::Client(client) => self.read(client),
                     Source::Walls(session) => self.walls(&session),
                     Source::Hand(session) => self.hand_ended(&session),
+                    Source::Work(number) => self.work_ended(number),
                     Source::Trash => self.trash.ended(),
                 }
             }
@@ -135,6 +141,10 @@ impl Spawner {
             }
             sources.push(Source::Hand(session.clone()));
             fds.push(cell.child.fd.as_fd());
+        }
+        for (number, fd) in self.works.running() {
+            sources.push(Source::Work(number));
+            fds.push(fd);
         }
         if let Some(fd) = self.trash.running() {
             sources.push(Source::Trash);
@@ -246,7 +256,7 @@ impl Spawner {
         let Some(socket) = self.clients.get(&waiter.client) else { return };
         let reply = Reply { number: waiter.number, answer };
         let bytes = serde_json::to_vec(&reply).expect("plain data with text keys becomes JSON");
-        if let Err(error) = socket::send(socket.as_fd(), &bytes, attached.map(AsFd::as_fd)) {
+        if let Err(error) = socket::send(socket.as_fd(), &bytes, attached.map(AsFd::as_fd).as_slice()) {
             log(&format!("answer a server: {error}"));
             self.drop_client(waiter.client);
         }
@@ -264,6 +274,7 @@ impl Spawner {
     /// Leaves nothing behind that the next spawner would have to find out about.
     fn finish(mut self) {
         drop(std::fs::remove_file(self.data_dir.join(crate::wire::SOCKET)));
+        self.dismiss_workers();
         if let Ok(launcher) = &mut self.launcher {
             self.lingering.extend(launcher.give_up_spare());
         }

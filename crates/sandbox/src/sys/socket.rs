@@ -21,9 +21,10 @@ use super::owned;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
 /// Most descriptors that one message carries; more are closed by the kernel.
-const FDS_MAX: usize = 4;
+const FDS_MAX: usize = 8;
 /// Room for the control message of [`FDS_MAX`] descriptors, aligned as the kernel wants it.
-type ControlBuffer = [u64; 8];
+type ControlBuffer = [u64; CONTROL_WORDS];
+const CONTROL_WORDS: usize = 2 + FDS_MAX;
 
 /// A pair of connected sockets that carry whole messages.
 pub(crate) fn message_pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -122,25 +123,29 @@ fn address(folder: &File, name: &str) -> io::Result<(libc::sockaddr_un, libc::so
     Ok((address, libc::socklen_t::try_from(length).expect("bounded above")))
 }
 
-/// Sends one message without waiting; `WouldBlock` when the other side does not read.
-pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], attached: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// Sends one message without waiting; `WouldBlock` when the other side does not read. At most [`FDS_MAX`] descriptors go
+/// with it.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], attached: &[BorrowedFd<'_>]) -> io::Result<()> {
+    assert!(attached.len() <= FDS_MAX, "a message carries few descriptors");
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let mut control: ControlBuffer = [0; 8];
+    let mut control: ControlBuffer = [0; CONTROL_WORDS];
     // SAFETY: all bits zero is a valid value of this plain structure.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
-    if let Some(fd) = attached {
-        let size = u32::try_from(size_of::<RawFd>()).expect("a small size");
+    if !attached.is_empty() {
+        let numbers: Vec<RawFd> = attached.iter().map(AsRawFd::as_raw_fd).collect();
+        let size = u32::try_from(size_of_val(numbers.as_slice())).expect("a small size");
         message.msg_control = control.as_mut_ptr().cast();
-        // SAFETY: the buffer has room for the header and one descriptor, and is aligned for the header.
+        // SAFETY: the buffer has room for the header and the descriptors, and is aligned for the header.
         unsafe {
             message.msg_controllen = libc::CMSG_SPACE(size) as _;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
             (*header).cmsg_len = libc::CMSG_LEN(size) as _;
-            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+            let data = libc::CMSG_DATA(header);
+            std::ptr::copy_nonoverlapping(numbers.as_ptr().cast(), data, size as usize);
         }
     }
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
@@ -150,9 +155,9 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], attached: Option<Borrow
 }
 
 /// Receives one message and what is attached to it, without waiting. No bytes mean that the other side is gone.
-pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let mut control: ControlBuffer = [0; 8];
+    let mut control: ControlBuffer = [0; CONTROL_WORDS];
     // SAFETY: all bits zero is a valid value of this plain structure.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
@@ -163,12 +168,11 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(
     // SAFETY: the message refers to buffers that live until the call returns.
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
     let Ok(length) = usize::try_from(received) else { return Err(io::Error::last_os_error()) };
-    let mut fds = attached(&message).into_iter();
-    let first = fds.next();
+    let fds = attached(&message);
     if message.msg_flags & libc::MSG_TRUNC != 0 {
         return Err(io::Error::other("a message was longer than is allowed"));
     }
-    Ok((length, first))
+    Ok((length, fds))
 }
 
 /// Takes ownership of every descriptor that came with a message.

@@ -1,5 +1,6 @@
 //! What a sandbox shows and what it hides.
 
+use sandbox::Base;
 use sandbox::Root;
 
 use crate::ground::Ground;
@@ -182,7 +183,7 @@ async fn another_root_file_system_can_be_given() {
     let made = std::process::Command::new("bash").args(["-c", &script]).status().unwrap();
     assert!(made.success());
     let mut spec = ground.spec();
-    spec.root = Root::Directory(root.clone());
+    spec.root = Root { base: Base::Directory(root.clone()), layers: Vec::new() };
     let before = std::fs::read("/etc/passwd").unwrap();
     let hands = ground.provision(&spec).await;
     assert_eq!(hands.bash("cat /etc/marker; echo mine > /etc/marker; cat /etc/marker").await, "theirs\nmine");

@@ -84,7 +84,7 @@ impl Server {
             node: "test".into(),
             policy: harness::brain::Policy::default(),
             limits: sandbox::Limits::default(),
-            root: sandbox::Root::Host,
+            root: sandbox::Root::default(),
             sandbox_idle_max_ms: 60_000,
             crash: None,
         });
