@@ -55,6 +55,20 @@ pub const PACKAGES_MAX: usize = 1_000;
 pub const PACKAGE_CHARS_MAX: usize = 512;
 /// Hosts that an environment allows.
 pub const HOSTS_MAX: usize = 1_000;
+/// Characters of the name of an image.
+pub const IMAGE_CHARS_MAX: usize = 64;
+/// Characters of the name of a resource class.
+pub const RESOURCE_CLASS_CHARS_MAX: usize = 64;
+/// Characters of a setup script: what does more than this fetches it.
+pub const SETUP_CHARS_MAX: usize = 65_536;
+/// Environment variables of sandboxes.
+pub const VARIABLES_MAX: usize = 256;
+/// Characters of the name of an environment variable.
+pub const VARIABLE_NAME_CHARS_MAX: usize = 256;
+/// Characters of the value of an environment variable.
+pub const VARIABLE_CHARS_MAX: usize = 32_768;
+/// Characters of all environment variables: the kernel takes 2 MiB with the arguments, and programs want room of it.
+pub const VARIABLES_CHARS_MAX: usize = 131_072;
 
 /// Events of one send: many more than a person or program sends at once.
 pub const EVENTS_MAX: usize = 1_000;

@@ -5,8 +5,6 @@ use crate::agents::ExecutionIdentity;
 use crate::body::Object;
 use crate::body::Path;
 use crate::environments::ConfigParams;
-use crate::environments::NetworkingParams;
-use crate::environments::PACKAGE_MANAGERS;
 use crate::errors::Error;
 use crate::mcp::McpServer;
 use crate::skills::Skill;
@@ -91,22 +89,13 @@ pub(crate) fn refuse_identity(identity: &ExecutionIdentity) -> Result<(), Error>
     }
 }
 
-/// Refuses sandboxes that are not ours, or that need a proxy or an installer.
+/// Refuses sandboxes that are not ours.
 pub(crate) fn refuse_config(config: &ConfigParams) -> Result<(), Error> {
-    let path = Path::ROOT.key("config");
     match config {
-        ConfigParams::SelfHosted => Err(refuse(&path.key("type"), "An environment of type 'self_hosted'")),
-        ConfigParams::Cloud { networking, packages } => {
-            if let Some(NetworkingParams::Limited { .. }) = networking {
-                return Err(refuse(&path.key("networking"), "Networking of type 'limited'"));
-            }
-            let list = path.key("packages");
-            for (packages, manager) in packages.iter().zip(PACKAGE_MANAGERS) {
-                if packages.as_ref().is_some_and(|packages| !packages.is_empty()) {
-                    return Err(refuse(&list.key(manager), "Installing packages"));
-                }
-            }
-            Ok(())
+        ConfigParams::SelfHosted => {
+            let path = Path::ROOT.key("config");
+            Err(refuse(&path.key("type"), "An environment of type 'self_hosted'"))
         }
+        ConfigParams::Cloud { .. } => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::environments::SandboxSettings;
 use api::environments::SessionEnvironment;
+use api::environments::check_mcp_servers;
 use api::errors::Error;
 use api::ids::WorkspaceId;
 use api::lists::SessionList;
@@ -67,8 +68,9 @@ async fn create(
         );
         return Err(Error::invalid(message).with_code("environment_archived").into());
     }
-    let environment =
-        SessionEnvironment::of(&environments::parse(&environment)?, SandboxSettings::default());
+    let environment = environments::parse(&environment)?;
+    check_mcp_servers(&environment.config, &agent.mcp_servers)?;
+    let environment = SessionEnvironment::of(&environment, SandboxSettings::default(), &agent.mcp_servers);
     let new = CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events };
     let record = server.harness.create_session(new).await?;
     answer(&server, &record)

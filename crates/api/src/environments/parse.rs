@@ -7,15 +7,12 @@ use crate::environments::ConfigParams;
 use crate::environments::EnvironmentCreate;
 use crate::environments::EnvironmentUpdate;
 use crate::environments::NetworkingParams;
-use crate::environments::PACKAGE_MANAGERS;
 use crate::environments::PackagesParams;
+use crate::environments::hosts;
+use crate::environments::packages;
 use crate::errors::Error;
 use crate::limits::DESCRIPTION_CHARS_MAX;
-use crate::limits::DOMAIN_CHARS_MAX;
-use crate::limits::HOSTS_MAX;
 use crate::limits::NAME_CHARS_MAX;
-use crate::limits::PACKAGE_CHARS_MAX;
-use crate::limits::PACKAGES_MAX;
 use crate::unbuilt;
 
 const FIELDS: [&str; 5] = ["name", "description", "config", "metadata", "scope"];
@@ -84,10 +81,10 @@ impl ConfigParams {
         }
         object.only(&["type", "networking", "packages"])?;
         let networking = object.optional("networking");
-        let packages = object.optional("packages");
+        let installed = object.optional("packages");
         Ok(Self::Cloud {
             networking: networking.map(|field| NetworkingParams::parse(&field)).transpose()?,
-            packages: packages.map(|field| parse_packages(&field)).transpose()?.unwrap_or_default(),
+            packages: installed.map(|field| packages::parse(&field)).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -104,42 +101,9 @@ impl NetworkingParams {
         Ok(Self::Limited {
             allow_mcp_servers: flag("allow_mcp_servers")?,
             allow_package_managers: flag("allow_package_managers")?,
-            allowed_hosts: object.optional("allowed_hosts").map(|field| parse_hosts(&field)).transpose()?,
+            allowed_hosts: object.optional("allowed_hosts").map(|field| hosts::parse(&field)).transpose()?,
         })
     }
-}
-
-fn parse_packages(field: &Field<'_>) -> Result<PackagesParams, Error> {
-    let object = field.object()?;
-    let mut names = vec!["type"];
-    names.extend(PACKAGE_MANAGERS);
-    object.only(&names)?;
-    if let Some(kind) = object.optional("type") {
-        kind.choice(&["packages"])?;
-    }
-    let mut packages = PackagesParams::default();
-    for (slot, manager) in packages.iter_mut().zip(PACKAGE_MANAGERS) {
-        if let Some(list) = object.optional(manager) {
-            *slot = Some(list.texts(0, PACKAGES_MAX, PACKAGE_CHARS_MAX)?);
-        }
-    }
-    Ok(packages)
-}
-
-fn parse_hosts(field: &Field<'_>) -> Result<Vec<String>, Error> {
-    let list = field.list(0, HOSTS_MAX)?;
-    let mut hosts = Vec::with_capacity(list.count());
-    for item in list.each() {
-        let host = item.text_within(1, DOMAIN_CHARS_MAX)?;
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || !name.chars().all(is_plain) || name.split('.').any(str::is_empty) {
-            let message = "Input should be a hostname or `*.` and a domain, without scheme, port or path";
-            return Err(item.error(message));
-        }
-        hosts.push(host.to_owned());
-    }
-    Ok(hosts)
 }
 
 fn check_scope(object: &Object<'_>) -> Result<(), Error> {
