@@ -24,11 +24,15 @@ fn main() -> ExitCode {
         hand::serve::run_at(control, place);
     }
     let walls = confine::read_spec(control.as_fd()).and_then(|spec| confine::enter(&spec));
-    let told = confine::tell(control.as_fd(), &walls);
-    if walls.is_err() || told.is_err() {
-        return ExitCode::from(WALLS_FAILED);
-    }
-    hand::serve::run(control)
+    let stand = match walls {
+        Ok(listeners) => confine::hand_over(control.as_fd(), listeners).is_ok(),
+        Err(error) => {
+            // If the spawner has gone, nobody is left to be told.
+            drop(confine::tell(control.as_fd(), &Err(error)));
+            false
+        }
+    };
+    if stand { hand::serve::run(control) } else { ExitCode::from(WALLS_FAILED) }
 }
 
 /// `--probe NAME` tries one wall by itself and says what came of it.

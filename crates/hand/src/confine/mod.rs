@@ -11,6 +11,8 @@
 pub(crate) mod error;
 mod furnish;
 pub(crate) mod identity;
+mod netlink;
+pub mod network;
 mod overlay;
 mod probe;
 mod root;
@@ -141,8 +143,9 @@ pub fn read_spec(control: BorrowedFd<'_>) -> Result<Spec, Error> {
         .step("understand the specification")
 }
 
-/// Raises the walls around this process. When it returns, the process is shut in for good.
-pub fn enter(spec: &Spec) -> Result<(), Error> {
+/// Raises the walls around this process. When it returns, the process is shut in for good. Answers the listeners for
+/// connections to the outside, which are to be handed over.
+pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     let user_namespace = match spec.identity {
         Identity::Range { .. } => {
             let namespace = sys::inherited(USER_NAMESPACE_FD);
@@ -159,12 +162,21 @@ pub fn enter(spec: &Spec) -> Result<(), Error> {
     sys::unshare(libc::CLONE_NEWCGROUP).step("make a control group namespace")?;
     let captured = root::assemble(spec, user_namespace.as_ref().map(AsFd::as_fd))?;
     sys::raise_loopback().step("bring the loopback device up")?;
+    let listeners = if spec.has_network { network::open()? } else { Vec::new() };
     root::pivot()?;
     furnish::furnish(spec, captured)?;
     sys::set_host_name("sandbox").step("name the machine")?;
     sys::set_umask(0o022);
     identity::give_up_privilege(spec, user_namespace)?;
-    seccomp::install()
+    seccomp::install()?;
+    Ok(listeners)
+}
+
+/// Tells the spawner that the walls stand, and hands it the listeners: nothing of them stays in here.
+pub fn hand_over(socket: BorrowedFd<'_>, listeners: Vec<OwnedFd>) -> std::io::Result<()> {
+    let told = sys::socket::send_with(socket, &[control::READY], &listeners);
+    drop(listeners);
+    told
 }
 
 /// Tells the spawner how raising the walls ended.

@@ -89,6 +89,11 @@ impl Hand {
         Self { child, control: Some(ours), folder }
     }
 
+    /// A hand that was started in another way.
+    pub(crate) fn started(child: Child, control: OwnedFd) -> Self {
+        Self { child, control: Some(control), folder: TempDir::new().unwrap() }
+    }
+
     pub(crate) fn workspace(&self) -> PathBuf {
         self.folder.path().join("workspace")
     }

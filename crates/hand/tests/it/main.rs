@@ -1,4 +1,4 @@
-//! The hand from outside: the real program without walls, over real sockets.
+//! The hand from outside: the real program, mostly without walls, over real sockets.
 
 #![expect(clippy::unwrap_used, reason = "the lint knows only functions marked as tests, not what they share")]
 
@@ -6,6 +6,8 @@ mod bash;
 mod calls;
 mod files;
 mod hand;
+mod network;
 mod protocol;
 mod search;
 mod timeouts;
+mod walled;
