@@ -6,6 +6,7 @@
 
 mod agents;
 mod backend;
+mod blobs;
 mod environments;
 mod error;
 mod fence;
@@ -17,6 +18,7 @@ mod list;
 mod log;
 mod migrate;
 mod postgres;
+mod sandboxes;
 mod sessions;
 mod sqlite;
 
@@ -27,6 +29,13 @@ use api::time::Clock;
 
 pub use agents::AgentRecord;
 pub use backend::Order;
+pub use blobs::Blob;
+pub use blobs::BlobEntry;
+pub use blobs::BlobError;
+pub use blobs::BlobReader;
+pub use blobs::BlobTarget;
+pub use blobs::BlobWriter;
+pub use blobs::Blobs;
 pub use environments::EnvironmentRecord;
 pub use error::Error;
 pub use fence::Append;
@@ -41,6 +50,9 @@ pub use follow::Signal;
 pub use keys::KeyRecord;
 pub use list::ListQuery;
 pub use log::EventQuery;
+pub use sandboxes::Checkpoint;
+pub use sandboxes::KnownSession;
+pub use sandboxes::SandboxRecord;
 pub use sessions::NewSession;
 pub use sessions::SessionQuery;
 pub use sessions::SessionRecord;

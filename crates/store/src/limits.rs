@@ -50,3 +50,10 @@ pub(crate) const NOTIFICATIONS_QUEUED_MAX: usize = 1024;
 pub(crate) const CATCH_UP_ENTRIES_MAX: usize = 256;
 /// Leases renewed in one transaction, so that appends to the same rows never wait long.
 pub(crate) const RENEWALS_PER_COMMIT_MAX: usize = 500;
+
+/// Bytes of one part of a blob: a bucket takes 10,000 parts, which makes 80 GiB, and no part below 5 MiB.
+pub(crate) const BLOB_PART_BYTES: usize = 8 << 20;
+/// Parts of one blob that are on their way at once: enough to keep a link busy, and 32 MiB of memory.
+pub(crate) const BLOB_PARTS_UNDER_WAY_MAX: usize = 4;
+/// Parts of a key. The longest is `checkpoints/SESSION/NAME`.
+pub(crate) const BLOB_KEY_PARTS_MAX: usize = 8;

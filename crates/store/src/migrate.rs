@@ -10,12 +10,20 @@ pub(crate) struct Migration {
 }
 
 /// All steps, in order.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "foundation",
-    sqlite: include_str!("../../../migrations/sqlite/0001_foundation.sql"),
-    postgres: include_str!("../../../migrations/postgres/0001_foundation.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "foundation",
+        sqlite: include_str!("../../../migrations/sqlite/0001_foundation.sql"),
+        postgres: include_str!("../../../migrations/postgres/0001_foundation.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "sandbox",
+        sqlite: include_str!("../../../migrations/sqlite/0002_sandbox.sql"),
+        postgres: include_str!("../../../migrations/postgres/0002_sandbox.sql"),
+    },
+];
 
 /// Key of the advisory lock under which a PostgreSQL schema is changed: the first letters of the program's name.
 pub(crate) const LOCK: i64 = 0x006a_6f75_726e_6579;

@@ -186,6 +186,10 @@ impl Store {
                 "DELETE FROM session_body WHERE session = (SELECT key FROM session WHERE id = $1)",
                 [id.into()],
             ),
+            Stmt::new(
+                "DELETE FROM sandbox WHERE session = (SELECT key FROM session WHERE id = $1)",
+                [id.into()],
+            ),
             Stmt::new("DELETE FROM session WHERE id = $1", [id.into()]).one(),
         ];
         match self.backend.commit("delete a session", batch).await? {

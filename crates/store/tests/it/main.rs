@@ -1,6 +1,7 @@
 //! The store through its public boundary: one list of scenarios, run on every database.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod blobs;
 mod crash;
 mod disk;
 mod fixture;
@@ -10,6 +11,7 @@ mod log;
 mod pages;
 mod postgres;
 mod records;
+mod sandboxes;
 mod sqlite;
 
 /// Makes a test of every scenario for every database. A function cannot make tests.
@@ -46,6 +48,14 @@ scenarios! {
         sessions_are_filtered_and_paged_back,
         a_running_or_held_session_is_not_deleted,
         a_deleted_session_is_gone_with_its_log;
+    sandboxes:
+        a_sandbox_is_noted_once_and_read_as_it_was_made,
+        of_two_nodes_only_one_takes_a_sandbox_over,
+        a_node_learns_what_others_wait_for_until_it_has_made_a_checkpoint,
+        changed_sandboxes_are_listed_by_node_and_page,
+        a_sandbox_expires_on_its_node_first_and_everywhere_later_and_with_its_session,
+        sessions_that_are_gone_or_archived_are_not_known,
+        blobs_that_no_sandbox_names_are_told_apart;
     log:
         appended_entries_are_read_byte_for_byte,
         an_append_changes_the_row_in_the_same_commit,

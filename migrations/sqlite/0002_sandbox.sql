@@ -1,0 +1,22 @@
+-- The sandboxes of sessions: which node has the newest files, what they stand on, and the checkpoint in the blob store.
+-- is_changed: the node's files are newer than the checkpoint. number: how many checkpoints there have been.
+-- wanted_by: the node that waits for these files.
+
+CREATE TABLE sandbox (
+  session INTEGER PRIMARY KEY REFERENCES session (key),
+  node TEXT NOT NULL,
+  root TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  is_changed INTEGER NOT NULL,
+  wanted_by TEXT,
+  number INTEGER NOT NULL,
+  checkpoint TEXT,
+  sha256 TEXT,
+  bytes INTEGER,
+  checkpointed_at INTEGER
+) STRICT;
+CREATE INDEX sandbox_changed ON sandbox (node, session) WHERE is_changed = 1;
+CREATE INDEX sandbox_wanted ON sandbox (node) WHERE wanted_by IS NOT NULL;
+CREATE INDEX sandbox_by_expiry ON sandbox (expires_at);
+CREATE INDEX sandbox_by_checkpoint ON sandbox (checkpoint) WHERE checkpoint IS NOT NULL;
