@@ -25,6 +25,9 @@ pub mod control {
     pub const ADOPT: u8 = b'A';
     /// Spawner to hand: end every process and exit with 0.
     pub const QUIT: u8 = b'Q';
+    /// Spawner to hand, followed by text for whoever called: the sandbox has written more than it may. End every process
+    /// inside but this one; the running calls end with an error that says so.
+    pub const FULL: u8 = b'F';
     /// Hand to spawner: the walls stand, calls are served from now on.
     pub const READY: u8 = b'R';
     /// Hand to spawner, followed by text: the walls could not be built; the hand exits.
