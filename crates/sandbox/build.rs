@@ -34,15 +34,16 @@ fn main() {
     // Beside the profiles, so that all of them share one build: OUT_DIR is TARGET/PROFILE/build/PACKAGE-HASH/out.
     let shared = out_dir.ancestors().nth(4).filter(|folder| folder.join("CACHEDIR.TAG").exists());
     let target_dir = shared.unwrap_or(&out_dir).join("hand-build");
-    build(&workspace, &target_dir, &target);
-    let built = target_dir.join(&target).join("hand").join("hand");
+    let profile = if variable("PROFILE") == "release" { "hand" } else { "hand-quick" };
+    build(&workspace, &target_dir, &target, profile);
+    let built = target_dir.join(&target).join(profile).join("hand");
     let embedded = out_dir.join("hand");
     if let Err(error) = std::fs::copy(&built, &embedded) {
         panic!("copy {} to {}: {error}", built.display(), embedded.display());
     }
 }
 
-fn build(workspace: &Path, target_dir: &Path, target: &str) {
+fn build(workspace: &Path, target_dir: &Path, target: &str, profile: &str) {
     let mut cargo = Command::new(variable("CARGO"));
     // An explicit target keeps the flags away from procedural macros, which cannot be static.
     cargo
@@ -54,7 +55,7 @@ fn build(workspace: &Path, target_dir: &Path, target: &str) {
             "--bin",
             "hand",
             "--profile",
-            "hand",
+            profile,
             "--locked",
             "--offline",
             "--quiet",
