@@ -1,0 +1,36 @@
+//! The only door of a sandbox to the network.
+//!
+//! A sandbox has a network of its own with nothing in it. Its listeners are held by this process, outside: a DNS server
+//! that answers names with addresses of its own, and a proxy that clients may know of or not. Which session a connection
+//! belongs to is which listener it came through, so there is nothing that a sandbox could forge.
+//!
+//! Pure parts: [`policy`], [`decide`], [`address`] and the parsers of outside bytes ([`dns`], [`hello`], [`http`],
+//! [`body`], [`socks`]). The rest is one [`session::Session`] per sandbox and the process around them, [`role`].
+
+pub mod address;
+pub mod body;
+pub mod client;
+mod confine;
+pub mod decide;
+pub mod dns;
+pub mod hello;
+pub mod http;
+pub mod ledger;
+pub mod limits;
+pub mod names;
+mod packets;
+pub mod policy;
+mod proxy;
+pub mod resolve;
+pub mod role;
+mod serve;
+pub mod session;
+pub mod socks;
+mod stub;
+mod sys;
+pub mod wire;
+
+pub use client::Client;
+pub use policy::Policy;
+pub use role::main;
+pub use serve::serve;
