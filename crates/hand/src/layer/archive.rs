@@ -293,7 +293,13 @@ impl<R: Read> Reader<R> {
     /// Whether a first block of zeros is the end of an archive without entries.
     fn is_end(&mut self) -> Result<bool, Error> {
         let mut block = [0; BLOCK_BYTES];
-        self.exactly(&mut block)?;
+        let mut filled = 0;
+        while filled < block.len() {
+            match self.some(&mut block[filled..])? {
+                0 => return Ok(false),
+                count => filled += count,
+            }
+        }
         Ok(block == [0; BLOCK_BYTES])
     }
 

@@ -28,6 +28,7 @@ use super::shown;
 use super::sys;
 use super::sys::Kind;
 use super::sys::Status;
+use super::sys::Time;
 use super::walk::Walk;
 use super::walk::is_reachable;
 
@@ -97,7 +98,7 @@ impl<W: Write> Packer<W> {
             Kind::Whiteout => {
                 let at = path.len() - name.to_bytes().len();
                 let marked = [&path[..at], WHITEOUT, name.to_bytes()].concat();
-                self.plain(&marked, empty_file(), &status)?;
+                self.mark(&marked)?;
             }
             Kind::Other => self.done.skipped += 1,
         }
@@ -113,7 +114,7 @@ impl<W: Write> Packer<W> {
             // Before everything else in the folder, for those who apply one entry after the other.
             named.extend_from_slice(OPAQUE);
             let named = named.strip_prefix(b"./").unwrap_or(&named);
-            self.plain(named, empty_file(), status)?;
+            self.mark(named)?;
         }
         Ok(())
     }
@@ -205,6 +206,19 @@ impl<W: Write> Packer<W> {
         self.entry(&entry(path, kind, status, Vec::new()))
     }
 
+    /// An empty file whose name says everything.
+    fn mark(&mut self, path: &[u8]) -> Result<(), Error> {
+        self.entry(&Entry {
+            path: path.to_vec(),
+            kind: EntryKind::File { stored: 0, sparse: None },
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+            modified: Time::default(),
+            attributes: Vec::new(),
+        })
+    }
+
     fn entry(&mut self, entry: &Entry) -> Result<(), Error> {
         self.done.entries += 1;
         self.put(&archive::headers(entry))
@@ -214,10 +228,6 @@ impl<W: Write> Packer<W> {
         self.done.bytes += bytes.len() as u64;
         self.output.write_all(bytes).map_err(Error::Output)
     }
-}
-
-fn empty_file() -> EntryKind {
-    EntryKind::File { stored: 0, sparse: None }
 }
 
 fn entry(path: &[u8], kind: EntryKind, status: &Status, attributes: Vec<(CString, Vec<u8>)>) -> Entry {

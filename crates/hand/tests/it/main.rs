@@ -6,6 +6,7 @@ mod bash;
 mod calls;
 mod files;
 mod hand;
+mod layer;
 mod network;
 mod protocol;
 mod search;
