@@ -4,8 +4,10 @@
 //! The library part is what the `hand` program is made of, and [`protocol`], which the outside speaks too.
 
 pub mod confine;
+pub mod layer;
 pub mod protocol;
 pub mod serve;
+pub mod start;
 
 mod calls;
 mod connection;

@@ -1,4 +1,5 @@
-//! The first process of a sandbox: reads what it is to be from the spawner, raises the walls around itself, serves.
+//! The first process of a sandbox: reads what it is to be from the spawner, raises the walls around itself, serves. Or a
+//! worker on one layer, shut in as well.
 //!
 //! Started from a sealed copy in memory with an empty environment, the standard descriptors on `/dev/null`, and the
 //! socket to the spawner. It never returns to the outside: when the spawner goes away, it and everything inside end.
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 
 use hand::confine;
 use hand::confine::Probe;
+use hand::start::Start;
 
 /// Exit status when the process was not started by a spawner.
 const NOT_STARTED_BY_A_SPAWNER: u8 = 2;
@@ -23,7 +25,11 @@ fn main() -> ExitCode {
     if let Some(place) = hand::serve::Place::unconfined(std::env::args_os().skip(1)) {
         hand::serve::run_at(control, place);
     }
-    let walls = confine::read_spec(control.as_fd()).and_then(|spec| confine::enter(&spec));
+    let walls = match confine::read_start(control.as_fd()) {
+        Ok(Start::Sandbox(spec)) => confine::enter(&spec),
+        Ok(Start::Layer(spec)) => hand::layer::run(control, &spec),
+        Err(error) => Err(error),
+    };
     let stand = match walls {
         Ok(listeners) => confine::hand_over(control.as_fd(), listeners).is_ok(),
         Err(error) => {

@@ -32,6 +32,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::protocol::control;
+use crate::start::Start;
 pub use error::Error;
 use error::Step;
 pub use probe::Probe;
@@ -134,8 +135,8 @@ pub fn control() -> Option<OwnedFd> {
     sys::inherited(control::FD)
 }
 
-/// Reads the specification, which is the first message on the control socket.
-pub fn read_spec(control: BorrowedFd<'_>) -> Result<Spec, Error> {
+/// Reads what this process is to be, which is the first message on the control socket.
+pub fn read_start(control: BorrowedFd<'_>) -> Result<Start, Error> {
     let mut buffer = vec![0; SPEC_BYTES_MAX];
     let length = sys::receive(control, &mut buffer).step("read the specification")?;
     serde_json::from_slice(&buffer[..length])
