@@ -285,6 +285,10 @@ pub(crate) fn become_user(id: u32) -> io::Result<()> {
             return Ok(());
         }
         check(libc::setgroups(0, ptr::null()))?;
+        // While there still is the privilege to do so; the kernel refuses numbers that it does not know.
+        for capability in 0..64 {
+            libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+        }
         check(libc::setresgid(id, id, id))?;
         check(libc::setresuid(id, id, id))?;
     }
@@ -303,12 +307,8 @@ pub(crate) fn give_up_power() -> io::Result<()> {
     let empty = [[0_u32; 3]; 2];
     let header = Header { version: VERSION_3, pid: 0 };
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: plain numbers, and pointers to live locals of the layout that the kernel expects. Dropping from the bounding
-    // set fails without the privilege to do so, and then there is nothing that it could bound.
+    // SAFETY: plain numbers, and pointers to live locals of the layout that the kernel expects.
     unsafe {
-        for capability in 0..64 {
-            libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
-        }
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
         libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
         if libc::syscall(libc::SYS_capset, &raw const header, empty.as_ptr()) < 0 {

@@ -1,5 +1,8 @@
 //! Messages of the spawner to this process, and of servers: JSON, one message each.
 
+use std::io;
+use std::os::fd::BorrowedFd;
+
 use api::ids::SessionId;
 use serde::Deserialize;
 use serde::Serialize;
@@ -7,6 +10,7 @@ use serde::Serialize;
 use crate::ledger::Entry;
 use crate::ledger::Totals;
 use crate::policy::Policy;
+use crate::sys;
 
 /// Name of the socket file, in the data folder, on which servers find this process.
 pub const SOCKET: &str = "egress.sock";
@@ -61,4 +65,11 @@ pub struct Report {
     pub connections: u32,
     /// The latest decisions, oldest first.
     pub recent: Vec<Entry>,
+}
+
+/// Sends an order, or any message, without waiting, with descriptors attached: at most
+/// [`DESCRIPTORS_MAX`](crate::limits::DESCRIPTORS_MAX) of them, in one message of at most
+/// [`MESSAGE_BYTES_MAX`](crate::limits::MESSAGE_BYTES_MAX).
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], attached: &[BorrowedFd<'_>]) -> io::Result<()> {
+    sys::send(socket, bytes, attached)
 }

@@ -1,0 +1,91 @@
+//! What a session may use, and what is remembered of it.
+
+use egress::decide::Rule;
+use egress::ledger::Ledger;
+use egress::ledger::Outcome;
+use egress::session::Session;
+use egress::session::Settings;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
+
+use crate::stage::Stage;
+use crate::stage::client_hello;
+use crate::stage::echo_host;
+use crate::stage::limited;
+use crate::stage::read_all;
+use crate::stage::read_head;
+use crate::stage::route;
+
+const CONNECT: &[u8] = b"CONNECT allowed.example:443 HTTP/1.1\r\nHost: allowed.example\r\n\r\n";
+
+#[tokio::test]
+async fn a_session_that_has_used_up_its_bytes_is_cut_off_also_after_a_restart() {
+    let mut tasks = JoinSet::new();
+    let mut policy = limited(&["allowed.example"]);
+    policy.routes = vec![route("allowed.example", 443, echo_host(&mut tasks).await)];
+    policy.bytes_max = Some(100_000);
+    let stage = Stage::new(policy.clone());
+    let mut stream = stage.connect().await;
+    stream.write_all(CONNECT).await.unwrap();
+    read_head(&mut stream).await;
+    stream.write_all(&client_hello(Some("allowed.example"), &[])).await.unwrap();
+    let (mut reader, mut writer) = stream.split();
+    let flood = async { while writer.write_all(&[0; 4096]).await.is_ok() {} };
+    let mut received = Vec::new();
+    let (_, _) = tokio::join!(flood, reader.read_to_end(&mut received));
+    assert!(received.len() < 500_000, "{}", received.len());
+    assert_eq!(stage.decision(2).await.rule, Rule::Budget);
+    let answer = stage.ask(CONNECT).await;
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("\"rule\":\"budget\""), "{answer}");
+    while stage.session.connections() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let totals = stage.session.ledger().totals();
+    assert!(totals.bytes_out + totals.bytes_in > 100_000, "{totals:?}");
+    let id = stage.session.id().clone();
+    let again = Session::open(id, policy, Settings::default(), stage.folder.path()).unwrap();
+    assert_eq!(again.ledger().totals(), totals);
+    assert_eq!(again.ledger().recent(1000), stage.session.ledger().recent(1000));
+}
+
+#[tokio::test]
+async fn a_session_has_only_so_many_connections_at_once() {
+    let mut policy = limited(&["allowed.example"]);
+    policy.connections_max = 2;
+    let stage = Stage::new(policy);
+    let mut kept = vec![stage.connect().await, stage.connect().await];
+    while stage.session.connections() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut third = stage.connect().await;
+    assert_eq!(read_all(&mut third).await, "");
+    assert_eq!(stage.decision(1).await.rule, Rule::Budget);
+    drop(kept.pop());
+    while stage.session.connections() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(stage.ask(b"GET / HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+}
+
+#[tokio::test]
+async fn the_ledger_is_bounded_and_outlives_torn_lines() {
+    let stage = Stage::new(limited(&[]));
+    for _ in 0..1200 {
+        let answer = stage.ask(b"CONNECT blocked.example:443 HTTP/1.0\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    }
+    let recent = stage.session.ledger().recent(5000);
+    assert_eq!((recent.len(), recent[999].number), (1000, 1200));
+    assert!(recent.iter().all(|entry| entry.outcome == Outcome::Refused));
+    let (folder, id) = (stage.folder.path(), stage.session.id());
+    let file = folder.join(format!("{}.jsonl", id.as_str()));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes.extend(b"{\"totals\":{\"connec");
+    std::fs::write(&file, bytes).unwrap();
+    let again = Ledger::open(folder, id).unwrap();
+    assert_eq!((again.totals().refused, again.recent(5000)), (1200, recent));
+    Ledger::forget(folder, id).unwrap();
+    assert!(Ledger::read(folder, id).unwrap().is_none());
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+}

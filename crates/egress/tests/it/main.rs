@@ -1,0 +1,13 @@
+//! The door of a sandbox through its public boundary: decisions, parsers, and a proxy with real sockets on loopback.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod budgets;
+mod decisions;
+mod explicit;
+mod parsers;
+mod process;
+mod resolving;
+mod stage;
+mod stub;
+mod transparent;
