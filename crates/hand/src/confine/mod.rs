@@ -8,6 +8,7 @@
 //! Invariants: no descriptor of the host survives except the control socket; nothing is skipped silently: a step that
 //! fails ends the process, and its name goes to the spawner.
 
+mod calls;
 pub(crate) mod error;
 mod furnish;
 pub(crate) mod identity;

@@ -1,221 +1,216 @@
-//! Which system calls a sandbox may make. One table, to be reviewed as a whole.
+//! The filter on system calls: one program, made from the table in [`calls`](super::calls).
 //!
-//! Three kinds of refusal, because programs read the error:
-//! - `EPERM` for what needs a privilege that nothing in here has: mounts, namespaces, kernel state, keys, clocks;
-//! - `ENOSYS` for what the kernel might as well be too old for, so that the C library falls back: `clone3` (its flags lie
-//!   in memory, out of a filter's reach), `io_uring` (runs calls past the filter), and every number above
-//!   [`LAST_REVIEWED`];
-//! - `EAFNOSUPPORT` for socket families. `groupadd` and so most package scripts abort when audit is forbidden but go on
-//!   when it looks absent.
-//!
-//! A call by another architecture's convention kills the process: its numbers mean something else.
+//! What is not in the table does not exist. Numbers of equal treatment form ranges, and the program finds the range of a
+//! call by halving, in as many steps as the number of ranges has bits. A call by another architecture's convention kills
+//! the process, because its numbers mean something else; the x32 convention sets a bit far above every range.
 
 use std::collections::BTreeMap;
 use std::io;
 
-use libc::c_long;
-use seccompiler::BpfProgram;
-use seccompiler::SeccompAction;
-use seccompiler::SeccompCmpArgLen;
-use seccompiler::SeccompCmpOp;
-use seccompiler::SeccompCondition;
-use seccompiler::SeccompFilter;
-use seccompiler::SeccompRule;
-use seccompiler::TargetArch;
+use libc::sock_filter;
 
+use super::calls;
+use super::calls::NONE;
 use super::error::Error;
 use super::error::Step;
 use super::sys;
 
-/// The newest call that this table has an opinion on (`mseal`). The x32 convention sets a bit far above it.
-const LAST_REVIEWED: u32 = 462;
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The kernel performs it.
+    Allow,
+    /// It fails with this error.
+    Refuse(libc::c_int),
+    /// That depends on its arguments.
+    Check(Check),
+}
 
-/// Refused with `EPERM`.
-const FORBIDDEN: &[c_long] = &[
-    // The file system tree.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_quotactl,
-    libc::SYS_quotactl_fd,
-    libc::SYS_acct,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    // Files by handle: they do not respect the root.
-    libc::SYS_open_by_handle_at,
-    libc::SYS_name_to_handle_at,
-    libc::SYS_fanotify_init,
-    // Namespaces, and names that belong to them.
-    libc::SYS_setns,
-    libc::SYS_unshare,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    // Programs in the kernel, and views into it.
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_kexec_load,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_syslog,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_nfsservctl,
-    libc::SYS_reboot,
-    libc::SYS_vhangup,
-    // Keyrings are not namespaced.
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    // The clock is everybody's.
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_adjtimex,
-    libc::SYS_clock_adjtime,
-    // Reaching into other processes beyond what a debugger needs.
-    libc::SYS_kcmp,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_process_madvise,
-    libc::SYS_move_pages,
-    libc::SYS_migrate_pages,
-    libc::SYS_mbind,
-];
+/// What is looked at before a call is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// `clone`: its flags.
+    NewProcess,
+    /// `ioctl`: which control.
+    Control,
+    /// `socket`, `socketpair`: family and protocol.
+    Socket,
+    /// `personality`: which one.
+    Personality,
+}
 
-/// Refused with `EPERM`; these exist on one architecture only.
-#[cfg(target_arch = "x86_64")]
-const FORBIDDEN_HERE: &[c_long] = &[
-    libc::SYS_kexec_file_load,
-    libc::SYS_ioperm,
-    libc::SYS_iopl,
-    libc::SYS_uselib,
-    libc::SYS_ustat,
-    libc::SYS_sysfs,
-    libc::SYS_vserver,
-    libc::SYS__sysctl,
-];
-/// Refused with `EPERM`; these exist on one architecture only.
-#[cfg(not(target_arch = "x86_64"))]
-const FORBIDDEN_HERE: &[c_long] = &[];
+/// Whose numbers are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Architecture {
+    X86_64,
+    Aarch64,
+}
 
-/// Refused with `ENOSYS`.
-const ABSENT: &[c_long] = &[
-    libc::SYS_clone3,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_memfd_secret,
-];
+/// Flags of `clone` for new namespaces.
+const NEW_NAMESPACES: libc::c_int = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET;
 
-/// `clone` is refused with `EPERM` when it asks for any of these.
-const NEW_NAMESPACES: &[libc::c_int] = &[
-    libc::CLONE_NEWNS,
-    libc::CLONE_NEWCGROUP,
-    libc::CLONE_NEWUTS,
-    libc::CLONE_NEWIPC,
-    libc::CLONE_NEWUSER,
-    libc::CLONE_NEWPID,
-    libc::CLONE_NEWNET,
-];
+/// Controls of terminals that put input into somebody's keyboard, and the one that loads a line discipline.
+const FORBIDDEN_CONTROLS: [u32; 3] = [0x5412, 0x541c, 0x5423];
 
-/// Terminal controls that put input into somebody's keyboard.
-const FORBIDDEN_CONTROLS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
+/// Protocols of the internet families: the usual one, ICMP, TCP, UDP, ICMP of version 6.
+const PROTOCOLS: [libc::c_int; 5] =
+    [0, libc::IPPROTO_ICMP, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMPV6];
 
-/// Socket families that exist in here, besides the routing part of netlink.
-const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+/// Personalities: the usual one; 32 bits; an old kernel's version, alone and with 32 bits; fixed addresses, which debuggers
+/// ask for; and the question which one it is.
+const HARMLESS_PERSONALITIES: [u32; 6] = [0, 0x8, 0x2_0000, 0x2_0008, 0x4_0000, u32::MAX];
 
-/// Installs all filters; they cannot be taken off again.
+const LOAD: u16 = 0x20;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const JUMP_IF_NOT_BELOW: u16 = 0x35;
+const JUMP_IF_ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+const ANSWER_ALLOW: u32 = 0x7fff_0000;
+const ANSWER_ERROR: u32 = 0x0005_0000;
+const ANSWER_KILL: u32 = 0x8000_0000;
+const NUMBER_AT: u32 = 0;
+const ARCHITECTURE_AT: u32 = 4;
+const ARGUMENTS_AT: u32 = 16;
+
+/// Installs the filter; it cannot be taken off again.
 pub(crate) fn install() -> Result<(), Error> {
-    for program in [absent()?, families()?, forbidden()?] {
-        sys::install_filter(&program).step("install a seccomp filter")?;
-    }
-    sys::install_filter(&unreviewed()).step("install a seccomp filter")
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => Ok(Architecture::X86_64),
+        "aarch64" => Ok(Architecture::Aarch64),
+        _ => Err(io::Error::from(io::ErrorKind::Unsupported)),
+    };
+    let program = architecture.and_then(program).step("make the seccomp filter")?;
+    sys::install_filter(&program).step("install the seccomp filter")
 }
 
-type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+impl Architecture {
+    /// How the kernel names it to a filter.
+    fn token(self) -> u32 {
+        match self {
+            Self::X86_64 => 0xc000_003e,
+            Self::Aarch64 => 0xc000_00b7,
+        }
+    }
 
-fn absent() -> Result<Vec<libc::sock_filter>, Error> {
-    let rules = ABSENT.iter().map(|number| (*number, Vec::new())).collect();
-    compile(rules, libc::ENOSYS)
+    fn number(self, call: &calls::Call) -> Option<u32> {
+        let number = match self {
+            Self::X86_64 => call.1,
+            Self::Aarch64 => call.2,
+        };
+        (number != NONE).then_some(number)
+    }
 }
 
-fn forbidden() -> Result<Vec<libc::sock_filter>, Error> {
-    let always = FORBIDDEN.iter().chain(FORBIDDEN_HERE);
-    let mut rules: Rules = always.map(|number| (*number, Vec::new())).collect();
-    let mut clone = Vec::new();
-    for kind in NEW_NAMESPACES {
-        let bit = u64::from(kind.cast_unsigned());
-        clone.push(rule(vec![condition(0, SeccompCmpOp::MaskedEq(bit), bit)?])?);
-    }
-    rules.insert(libc::SYS_clone, clone);
-    let mut control = Vec::new();
-    for number in FORBIDDEN_CONTROLS {
-        control.push(rule(vec![condition(1, SeccompCmpOp::Eq, *number)?])?);
-    }
-    rules.insert(libc::SYS_ioctl, control);
-    compile(rules, libc::EPERM)
-}
-
-fn families() -> Result<Vec<libc::sock_filter>, Error> {
-    let number = |value: libc::c_int| u64::from(value.cast_unsigned());
-    let netlink = number(libc::AF_NETLINK);
-    let mut unknown = vec![condition(0, SeccompCmpOp::Ne, netlink)?];
-    for family in FAMILIES {
-        unknown.push(condition(0, SeccompCmpOp::Ne, number(*family))?);
-    }
-    let other_netlink = vec![
-        condition(0, SeccompCmpOp::Eq, netlink)?,
-        condition(2, SeccompCmpOp::Ne, number(libc::NETLINK_ROUTE))?,
+fn program(architecture: Architecture) -> io::Result<Vec<sock_filter>> {
+    let ranges = ranges(architecture);
+    let mut program = vec![
+        step(LOAD, 0, 0, ARCHITECTURE_AT),
+        step(JUMP_IF_EQUAL, 1, 0, architecture.token()),
+        step(RETURN, 0, 0, ANSWER_KILL),
+        step(LOAD, 0, 0, NUMBER_AT),
     ];
-    let both = vec![rule(unknown)?, rule(other_netlink)?];
-    let rules = [(libc::SYS_socket, both.clone()), (libc::SYS_socketpair, both)].into_iter().collect();
-    compile(rules, libc::EAFNOSUPPORT)
+    program.extend(search(&ranges)?);
+    Ok(program)
 }
 
-/// `ENOSYS` for every number above [`LAST_REVIEWED`].
-fn unreviewed() -> [libc::sock_filter; 4] {
-    const LOAD_WORD: u16 = 0x20;
-    const JUMP_IF_GREATER: u16 = 0x25;
-    const RETURN: u16 = 0x06;
-    const ALLOW: u32 = 0x7fff_0000;
-    const ERROR: u32 = 0x0005_0000;
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    [
-        step(LOAD_WORD, 0, 0, 0),
-        step(JUMP_IF_GREATER, 0, 1, LAST_REVIEWED),
-        step(RETURN, 0, 0, ERROR | libc::ENOSYS.cast_unsigned()),
-        step(RETURN, 0, 0, ALLOW),
-    ]
+/// Where ranges of equal treatment begin, from 0 up. The last one has no end.
+fn ranges(architecture: Architecture) -> Vec<(u32, Verdict)> {
+    let mut verdicts = BTreeMap::new();
+    for group in calls::groups() {
+        let numbers = group.calls.iter().filter_map(|call| architecture.number(call));
+        verdicts.extend(numbers.map(|number| (number, group.verdict)));
+    }
+    let absent = Verdict::Refuse(libc::ENOSYS);
+    let mut ranges = vec![(0, absent)];
+    let mut begin = |at: u32, verdict: Verdict| match ranges.last_mut() {
+        Some((_, last)) if *last == verdict => {}
+        Some((start, last)) if *start == at => *last = verdict,
+        Some(_) | None => ranges.push((at, verdict)),
+    };
+    let mut next = 0;
+    for (number, verdict) in verdicts {
+        if number > next {
+            begin(next, absent);
+        }
+        begin(number, verdict);
+        next = number + 1;
+    }
+    begin(next, absent);
+    ranges
 }
 
-fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Error> {
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
-        .map_err(io::Error::other)
-        .step("make a seccomp condition")
+/// Steps that find the range of the loaded number and answer its verdict.
+fn search(ranges: &[(u32, Verdict)]) -> io::Result<Vec<sock_filter>> {
+    if let [(_, verdict)] = ranges {
+        return answer(*verdict);
+    }
+    let (low, high) = ranges.split_at(ranges.len() / 2);
+    let (below, above) = (search(low)?, search(high)?);
+    let mut steps = vec![step(JUMP_IF_NOT_BELOW, distance(below.len())?, 0, high[0].0)];
+    steps.extend(below);
+    steps.extend(above);
+    Ok(steps)
 }
 
-fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, Error> {
-    SeccompRule::new(conditions).map_err(io::Error::other).step("make a seccomp rule")
+fn answer(verdict: Verdict) -> io::Result<Vec<sock_filter>> {
+    let allow = || vec![step(RETURN, 0, 0, ANSWER_ALLOW)];
+    let refuse = |error: libc::c_int| vec![step(RETURN, 0, 0, ANSWER_ERROR | error.cast_unsigned())];
+    let number = |value: libc::c_int| value.cast_unsigned();
+    match verdict {
+        Verdict::Allow => Ok(allow()),
+        Verdict::Refuse(error) => Ok(refuse(error)),
+        Verdict::Check(Check::NewProcess) => {
+            let flags = step(LOAD, 0, 0, ARGUMENTS_AT);
+            let asks = step(JUMP_IF_ANY_BIT, 0, 1, NEW_NAMESPACES.cast_unsigned());
+            Ok([vec![flags, asks], refuse(libc::EPERM), allow()].concat())
+        }
+        Verdict::Check(Check::Control) => one_of(1, &FORBIDDEN_CONTROLS, refuse(libc::EPERM), allow()),
+        Verdict::Check(Check::Personality) => {
+            one_of(0, &HARMLESS_PERSONALITIES, allow(), refuse(libc::EPERM))
+        }
+        Verdict::Check(Check::Socket) => {
+            let protocol = one_of(2, &PROTOCOLS.map(number), allow(), refuse(libc::EPROTONOSUPPORT))?;
+            let route = [number(libc::NETLINK_ROUTE)];
+            let route = one_of(2, &route, allow(), refuse(libc::EAFNOSUPPORT))?;
+            let other = one_of(0, &[number(libc::AF_NETLINK)], route, refuse(libc::EAFNOSUPPORT))?;
+            let internet = [libc::AF_INET, libc::AF_INET6].map(number);
+            one_of(0, &[number(libc::AF_UNIX)], allow(), one_of(0, &internet, protocol, other)?)
+        }
+    }
 }
 
-/// A program that answers `errno` to the calls that match and lets all others pass.
-fn compile(rules: Rules, errno: libc::c_int) -> Result<Vec<libc::sock_filter>, Error> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH)
-        .map_err(io::Error::other)
-        .step("make seccomp filters for this architecture")?;
-    let refuse = SeccompAction::Errno(errno.cast_unsigned());
-    let program: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)
-        .and_then(TryInto::try_into)
-        .map_err(io::Error::other)
-        .step("compile a seccomp filter")?;
-    Ok(program
-        .into_iter()
-        .map(|step| libc::sock_filter { code: step.code, jt: step.jt, jf: step.jf, k: step.k })
-        .collect())
+/// Steps that go one way if an argument is one of these values, and the other way if it is none. The lower half of the
+/// argument counts, which is all that the kernel looks at in these calls.
+fn one_of(
+    argument: u32,
+    values: &[u32],
+    then: Vec<sock_filter>,
+    otherwise: Vec<sock_filter>,
+) -> io::Result<Vec<sock_filter>> {
+    let mut steps = vec![step(LOAD, 0, 0, ARGUMENTS_AT + 8 * argument)];
+    for (place, value) in values.iter().enumerate() {
+        let left = values.len() - place - 1;
+        steps.push(step(JUMP_IF_EQUAL, distance(left + otherwise.len())?, 0, *value));
+    }
+    steps.extend(otherwise);
+    steps.extend(then);
+    Ok(steps)
 }
+
+fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// How far a jump goes.
+fn distance(steps: usize) -> io::Result<u8> {
+    u8::try_from(steps).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ use hand::confine::Identity;
 use hand::confine::Spec;
 use hand::confine::USER_NAMESPACE_FD;
 use hand::protocol::control;
+use hand::start::Start;
 use tempfile::TempDir;
 
 use crate::hand::Hand;
@@ -119,7 +120,7 @@ impl Ground {
         }
         let child = command.spawn().unwrap();
         drop(theirs);
-        let spec = serde_json::to_vec(&spec).unwrap();
+        let spec = serde_json::to_vec(&Start::Sandbox(spec)).unwrap();
         // SAFETY: pointer and length belong to the same message.
         let sent = unsafe { libc::send(ours.as_raw_fd(), spec.as_ptr().cast(), spec.len(), 0) };
         assert_eq!(usize::try_from(sent).unwrap(), spec.len());
