@@ -18,6 +18,8 @@ mod requests;
 mod serve;
 mod trash;
 mod vacancy;
+pub(crate) mod volume;
+mod watch;
 mod work;
 
 use std::fs::File;
