@@ -51,7 +51,7 @@ impl Images {
         make_folder(&place, 0o700)?;
         let limits = Limits::default();
         self.make(&place, &limits)?;
-        self.mount(&place)?;
+        mount(&place)?;
         sys::unmount(&place.join(DISK))?;
         std::fs::remove_dir_all(&place)
     }
@@ -63,21 +63,6 @@ impl Images {
         let beginning = folder.join("disk.new");
         copy(&template, &beginning)?;
         std::fs::rename(beginning, folder.join(IMAGE))
-    }
-
-    /// Mounts the image of a session, unless it is.
-    pub(super) fn mount(&self, folder: &Path) -> io::Result<()> {
-        let disk = folder.join(DISK);
-        make_folder(&disk, 0o755)?;
-        if is_mounted(&disk)? {
-            return Ok(());
-        }
-        let image = File::options().read(true).write(true).open(folder.join(IMAGE))?;
-        // It has to stay open until it is mounted: with its last user the device lets the image go.
-        let (device, path) = attach(&image)?;
-        sys::mount(&path, &disk, c"ext4", OPTIONS)?;
-        drop(device);
-        Ok(())
     }
 
     fn template(&self, limits: &Limits) -> io::Result<PathBuf> {
@@ -93,6 +78,21 @@ impl Images {
         std::fs::rename(beginning, &path)?;
         Ok(path)
     }
+}
+
+/// Mounts the image of a session, unless it is.
+pub(super) fn mount(folder: &Path) -> io::Result<()> {
+    let disk = folder.join(DISK);
+    make_folder(&disk, 0o755)?;
+    if is_mounted(&disk)? {
+        return Ok(());
+    }
+    let image = File::options().read(true).write(true).open(folder.join(IMAGE))?;
+    // It has to stay open until it is mounted: with its last user the device lets the image go.
+    let (device, path) = attach(&image)?;
+    sys::mount(&path, &disk, c"ext4", OPTIONS)?;
+    drop(device);
+    Ok(())
 }
 
 fn make_file_system(image: &Path, files: u64) -> io::Result<()> {

@@ -151,10 +151,10 @@ impl Volumes {
             (Kept::Nowhere, Bound::Subvolume) => btrfs::make(folder, limits)?,
             (Kept::Nowhere, Bound::Image) => {
                 self.images.make(folder, limits)?;
-                self.images.mount(folder)?;
+                image::mount(folder)?;
             }
             (Kept::Nowhere, Bound::Memory) => mount_memory(&disk, limits)?,
-            (Kept::InImage, _) => self.images.mount(folder)?,
+            (Kept::InImage, _) => image::mount(folder)?,
             (Kept::InSubvolume, _) => btrfs::bound(&disk, limits)?,
             (Kept::InMemory, _) => {}
         }
@@ -165,14 +165,14 @@ impl Volumes {
     }
 
     /// The sandbox of a session is over, its files stay.
-    pub(super) fn rest(&self, folder: &Path) {
+    pub(super) fn rest(folder: &Path) {
         if kept(folder) == Kept::InImage {
             unmount(folder);
         }
     }
 
     /// The files of a session, which has no sandbox any more, are about to be moved away and removed.
-    pub(super) fn release(&self, folder: &Path) {
+    pub(super) fn release(folder: &Path) {
         match kept(folder) {
             Kept::Nowhere | Kept::InPlace => {}
             Kept::InImage | Kept::InMemory => unmount(folder),

@@ -27,7 +27,7 @@ pub(super) const WATCHED: &str = "watched";
 
 /// What is written over a bound of half as much, to see whether it holds.
 const TRIED_BYTES: u64 = 1 << 20;
-const PART: [u8; 64 * 1024] = [1; 64 * 1024];
+static PART: [u8; 64 * 1024] = [1; 64 * 1024];
 
 impl Volumes {
     /// Finds out what bounds the files of sessions in this data folder. `seed` tells spawners on one file system apart.

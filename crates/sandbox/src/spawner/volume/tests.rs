@@ -97,12 +97,12 @@ fn an_image_is_full_at_its_bound_keeps_files_and_leaves_no_device() {
     let taken_over = data.path().join("session");
     std::fs::rename(&folder, &taken_over).unwrap();
     assert_eq!(volumes.prepare(&taken_over, &limits(64 * MIB, 1000)).unwrap(), taken_over.join("disk"));
-    volumes.rest(&taken_over);
+    Volumes::rest(&taken_over);
     until_detached(data.path());
     assert!(!taken_over.join("disk/upper").exists());
     let again = volumes.prepare(&taken_over, &limits(64 * MIB, 1000)).unwrap();
     assert!(again.join("upper/7").exists());
-    volumes.release(&taken_over);
+    Volumes::release(&taken_over);
     until_detached(data.path());
     std::fs::remove_dir_all(&taken_over).unwrap();
     let start = Instant::now();
@@ -111,7 +111,7 @@ fn an_image_is_full_at_its_bound_keeps_files_and_leaves_no_device() {
     }
     println!("further images of this size, each: {:?}", start.elapsed() / 20);
     let start = Instant::now();
-    (0..20).for_each(|number| volumes.release(&data.path().join(number.to_string())));
+    (0..20).for_each(|number| Volumes::release(&data.path().join(number.to_string())));
     println!("release, each: {:?}", start.elapsed() / 20);
     until_detached(data.path());
 }
@@ -127,7 +127,7 @@ fn an_image_takes_little_of_the_disk_before_it_is_filled() {
     let taken = walk::measure(&folder.join(IMAGE)).unwrap().bytes;
     println!("{} KiB on disk", taken / 1024);
     assert!(taken < 16 * MIB, "{taken}");
-    volumes.release(&folder);
+    Volumes::release(&folder);
     until_detached(data.path());
 }
 
@@ -142,12 +142,12 @@ fn files_in_memory_are_bounded_and_count_as_memory() {
     println!("memory: {:?}", start.elapsed());
     let (taken, error) = fill(&disk.join("upper/full"));
     assert_eq!((taken, error.kind()), (16 * MIB, io::ErrorKind::StorageFull));
-    volumes.rest(&folder);
+    Volumes::rest(&folder);
     assert_eq!(
         volumes.prepare(&folder, &bounds).unwrap().join("upper/full").metadata().unwrap().len(),
         16 * MIB
     );
-    volumes.release(&folder);
+    Volumes::release(&folder);
     assert!(!disk.join("upper").exists());
     // As after the end of a spawner.
     let mut watched = open(data.path(), Choice::Watched);
@@ -165,7 +165,7 @@ fn folders_from_before_another_choice_stay_where_they_are() {
     let folder = session(data.path(), "new");
     assert_eq!(volumes.prepare(&folder, &Limits::default()).unwrap(), folder.join("disk"));
     assert_eq!(volumes.measured(&folder), (folder.join("disk.img"), false));
-    volumes.release(&folder);
+    Volumes::release(&folder);
     until_detached(data.path());
 }
 
@@ -229,7 +229,7 @@ fn a_subvolume_is_full_at_its_bound_and_goes_at_once() {
     std::fs::rename(&folder, &moved).unwrap();
     assert_eq!(volumes.prepare(&moved, &limits(32 * MIB, 1000)).unwrap(), moved.join("disk"));
     let start = Instant::now();
-    volumes.release(&moved);
+    Volumes::release(&moved);
     println!("release: {:?}", start.elapsed());
     assert!(!moved.join("disk").exists());
     sys::unmount(&host).unwrap();

@@ -1,9 +1,19 @@
 //! What the watch decides, by what it was told.
 
+#![expect(clippy::print_stdout, reason = "a test that cannot be had here says so")]
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+
 use api::ids::Ids;
 use api::time::Clock;
 
 use super::*;
+use crate::sys::process;
 
 const MIB: u64 = 1 << 20;
 
@@ -93,4 +103,78 @@ fn the_floor_is_the_smaller_of_a_part_and_a_gibibyte() {
     assert!(is_low(&space(4 << 40, 1000 << 20)));
     assert!(!is_low(&space(4 << 40, 1 << 30)));
     assert!(is_low(&Space { files: 1000, files_free: 19, ..space(10 << 30, 5 << 30) }));
+}
+
+/// Waits for the measurement that runs, and takes what follows from it.
+fn hear(watch: &mut Watch) -> Vec<Verdict> {
+    while let Some(fd) = watch.running() {
+        process::wait_readable(&[fd], -1).unwrap();
+        let verdicts = watch.hear();
+        if watch.running().is_none() {
+            return verdicts;
+        }
+    }
+    panic!("nothing is measured");
+}
+
+/// The first process of a process namespace in which a shell has run this, and the shell's parent, to be ended.
+fn shell_in_namespace(folder: &Path, script: &str) -> (Pid, Child) {
+    let script = format!("{script}\necho done\nread");
+    let mut child = Command::new("/usr/bin/unshare")
+        .args(["--pid", "--fork", "--kill-child", "/bin/bash", "-c", &script])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "done\n");
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    (children.trim().parse().unwrap(), child)
+}
+
+#[test]
+fn what_a_sandbox_writes_is_found_whether_it_has_a_name_or_not() {
+    if process::ids().0 != 0 {
+        return println!("skipped: this needs root");
+    }
+    let data = tempfile::TempDir::new().unwrap();
+    let owners = Owners::new(crate::Mode::Root, 1);
+    let bounds = Some(Bounds { bytes_max: 48 << 20, files_max: 10_000 });
+    let ids = Ids::new(Clock::system());
+    for (script, expected) in [
+        ("head -c 64M /dev/zero > big", "take 64 MiB, and 48 MiB"),
+        ("for ((i = 0; i < 11000; i++)); do : > $i; done", "has 11001 files, and 10000"),
+        ("exec 9> gone; rm gone; head -c 64M /dev/zero >&9", "take 64 MiB, and 48 MiB"),
+        ("truncate -s 1T holes; head -c 24M /dev/zero > small", ""),
+    ] {
+        let session: SessionId = ids.make();
+        let folder = data.path().join(session.as_str());
+        std::fs::create_dir(&folder).unwrap();
+        let mut watch = Watch::new(data.path().to_owned());
+        watch.most_free = Some(sys::space(data.path()).unwrap());
+        let (hand, mut child) = shell_in_namespace(&folder, script);
+        let subject = Subject { session, hand, path: folder.clone(), bounds };
+        // What is written reaches the count of free space when the file system has found a place for it.
+        while watch.running().is_none() {
+            watch.look_at = Instant::now();
+            watch.look(&owners, || vec![subject.clone()]);
+        }
+        let reasons: Vec<String> = hear(&mut watch)
+            .into_iter()
+            .map(|verdict| match verdict {
+                Verdict::Stop { session, reason } if session == subject.session => reason,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        match &reasons[..] {
+            [] => assert_eq!(expected, ""),
+            [reason] => assert!(!expected.is_empty() && reason.contains(expected), "{reason}"),
+            more => panic!("{more:?}"),
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }
