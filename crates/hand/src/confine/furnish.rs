@@ -26,12 +26,15 @@ use super::root::Captured;
 use super::sys;
 
 /// Folders that tell about the host; an empty file system is mounted over each that exists.
-const MASKED_FOLDERS: [&CStr; 6] = [
+const MASKED_FOLDERS: [&CStr; 9] = [
     c"/sys/firmware",
+    c"/sys/hypervisor",
     c"/sys/kernel",
     c"/sys/fs",
+    c"/sys/devices/virtual/dmi",
     c"/sys/devices/virtual/powercap",
     c"/proc/acpi",
+    c"/proc/asound",
     c"/proc/scsi",
 ];
 

@@ -3,15 +3,16 @@
 //! The order is the point. While the host's file tree is still visible, everything that will be needed from it is captured
 //! as detached mounts. Then the root changes and the host's tree goes away; only after that is anything inside touched by
 //! path, for a session's files may come from a hostile former life. Privilege is given up last: user namespace (root
-//! mode), capabilities, `no_new_privs`, seccomp.
+//! mode), capabilities, `no_new_privs`, Landlock, seccomp.
 //!
-//! Invariants: no descriptor of the host survives except the control socket; nothing is skipped silently: a step that
-//! fails ends the process, and its name goes to the spawner.
+//! Invariants: no descriptor of the host survives except the control socket; a step that fails ends the process, and its
+//! name goes to the spawner. Only Landlock, which is behind walls that suffice, may be missing.
 
 mod calls;
 pub(crate) mod error;
 mod furnish;
 pub(crate) mod identity;
+mod landlock;
 mod netlink;
 pub mod network;
 mod overlay;
@@ -170,6 +171,7 @@ pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     sys::set_host_name("sandbox").step("name the machine")?;
     sys::set_umask(0o022);
     identity::give_up_privilege(spec, user_namespace)?;
+    landlock::enter()?;
     seccomp::install()?;
     Ok(listeners)
 }

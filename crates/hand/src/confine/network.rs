@@ -5,6 +5,7 @@
 //! the outside to one listener, and questions about names to another. Without it there are listeners on the ports that
 //! matter. Ports of 127.0.0.0/8 are the sandbox's own, but for ours.
 
+use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
@@ -46,6 +47,15 @@ pub(super) enum Rung {
     Redirected,
     /// Those to the name server and to the ports of the web.
     Listening,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Redirected => "every TCP port is caught, by nf_tables",
+            Self::Listening => "the ports 80 and 443 are caught; nf_tables is missing, so others are refused",
+        })
+    }
 }
 
 /// Makes every address local and answers the listeners: UDP and TCP for names, TCP for the proxy, then any others.

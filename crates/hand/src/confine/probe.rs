@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::network;
 use super::seccomp;
 use super::sys;
 
@@ -16,11 +17,14 @@ pub enum Probe {
     Seccomp,
     /// The kernel's version of Landlock.
     Landlock,
+    /// How connections to the outside are caught.
+    Network,
 }
 
 impl Probe {
     /// Every probe.
-    pub const ALL: [Self; 4] = [Self::UserNamespaces, Self::Overlay, Self::Seccomp, Self::Landlock];
+    pub const ALL: [Self; 5] =
+        [Self::UserNamespaces, Self::Overlay, Self::Seccomp, Self::Landlock, Self::Network];
 
     /// The word that names it on a command line.
     pub fn name(self) -> &'static str {
@@ -29,6 +33,7 @@ impl Probe {
             Self::Overlay => "overlay",
             Self::Seccomp => "seccomp",
             Self::Landlock => "landlock",
+            Self::Network => "network",
         }
     }
 
@@ -51,6 +56,15 @@ impl Probe {
                 seccomp::install().map(|()| "filters installed".to_owned()).map_err(io::Error::other)
             }
             Self::Landlock => sys::landlock_version().map(|version| format!("version {version}")),
+            Self::Network => {
+                // Root makes the network of a sandbox without a user namespace.
+                if sys::unshare(libc::CLONE_NEWNET).is_err() {
+                    enter_user_namespace()?;
+                    sys::unshare(libc::CLONE_NEWNET)?;
+                }
+                sys::raise_loopback()?;
+                network::catch().map(|rung| rung.to_string())
+            }
         }
     }
 }

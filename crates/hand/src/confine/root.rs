@@ -24,9 +24,10 @@ use super::sys::ATTRIBUTE_READ_ONLY;
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Files that tell about the host; `/dev/null` is mounted over each that exists.
-const MASKED_FILES: [&CStr; 8] = [
+const MASKED_FILES: [&CStr; 9] = [
     c"/proc/kcore",
     c"/proc/keys",
+    c"/proc/key-users",
     c"/proc/timer_list",
     c"/proc/sched_debug",
     c"/proc/latency_stats",

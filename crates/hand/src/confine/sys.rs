@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "system calls; every block says why its arguments are valid")]
 
 pub(crate) mod folder;
+pub(crate) mod landlock;
 pub(crate) mod socket;
 
 use std::ffi::CStr;

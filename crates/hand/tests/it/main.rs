@@ -8,6 +8,8 @@ mod files;
 mod hand;
 mod layer;
 mod network;
+mod overlays;
+mod programs;
 mod protocol;
 mod search;
 mod timeouts;

@@ -38,8 +38,14 @@ fn told(probe: Probe, result: Result<String, String>) -> Primitive {
         Probe::Seccomp => ("seccomp", "no sandbox can be made", "run a kernel with CONFIG_SECCOMP_FILTER"),
         Probe::Landlock => (
             "Landlock",
-            "one wall fewer behind the others; nothing depends on it yet",
-            "run kernel 5.13 or newer with CONFIG_SECURITY_LANDLOCK and `landlock` in its list of security modules",
+            "one wall fewer behind the others",
+            "run kernel 5.19 or newer with CONFIG_SECURITY_LANDLOCK and `landlock` in its list of security modules",
+        ),
+        Probe::Network => (
+            "network of a sandbox",
+            "no sandbox with a network can be made",
+            "allow network namespaces; for ports besides those of the web, run a kernel with CONFIG_NF_TABLES, \
+             CONFIG_NFT_NAT and CONFIG_NFT_REDIR",
         ),
     };
     let present = result.is_ok();
