@@ -12,6 +12,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::policy::Network;
 use crate::policy::Policy;
 use crate::sys;
 
@@ -78,6 +79,30 @@ const REFUSED_V6: &[(Ipv6Addr, u32, Firmness, &str)] = &[
     (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10, UnlessPermitted, "it is a private address"),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, UnlessPermitted, "it is for documentation"),
 ];
+
+/// A network that is refused unless the operator says otherwise, or in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedNetwork {
+    /// Which addresses.
+    pub network: Network,
+    /// What they are.
+    pub reason: &'static str,
+    /// Whether an operator's permission counts.
+    pub can_be_permitted: bool,
+}
+
+/// The built-in list, for people: what [`judge`] refuses besides this host's own addresses and what is no public IPv6
+/// address.
+pub fn refused() -> impl Iterator<Item = RefusedNetwork> {
+    let v4 =
+        REFUSED_V4.iter().map(|(first, bits, firmness, what)| (IpAddr::V4(*first), *bits, *firmness, *what));
+    let v6 =
+        REFUSED_V6.iter().map(|(first, bits, firmness, what)| (IpAddr::V6(*first), *bits, *firmness, *what));
+    v4.chain(v6).filter_map(|(first, bits, firmness, reason)| {
+        let network = Network::new(first, u8::try_from(bits).ok()?)?;
+        Some(RefusedNetwork { network, reason, can_be_permitted: firmness == UnlessPermitted })
+    })
+}
 
 /// Whether a request may go to an address, as far as the policy and this host's own addresses say.
 pub fn check_address(policy: &Policy, address: IpAddr) -> Result<(), Refusal> {

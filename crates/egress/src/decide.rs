@@ -17,7 +17,7 @@ use crate::policy::Reason;
 use crate::policy::RequestRule;
 
 /// Ports that limited sessions may reach.
-const LIMITED_PORTS: [u16; 2] = [80, 443];
+pub const LIMITED_PORTS: [u16; 2] = [80, 443];
 
 /// What a client wants to reach.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,9 @@ use crate::limits::HEADERS_MAX;
 /// How HTTP/2 begins when a client knows beforehand that the server speaks it.
 pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Headers that are about one connection only.
+const HOP_BY_HOP: [&str; 4] = ["connection", "keep-alive", "proxy-connection", "proxy-authorization"];
+
 /// Why bytes are no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
@@ -133,7 +136,12 @@ pub fn parse_request(bytes: &[u8]) -> Result<Request, HeadError> {
         return Err(Malformed("CONNECT has no body"));
     }
     let is_upgrade = fields.is_upgrade && is_modern;
-    let forwarded = write_head(method, &target, is_modern, is_upgrade, request.headers);
+    let outline = Outline { is_modern, is_upgrade, keeps_alive: fields.keeps_alive };
+    let mut forwarded = write_head(method, &target, outline, request.headers);
+    if let (Form::Absolute(_), None) = (&form, &host) {
+        // An old client may leave it out; a server would answer for whichever host it likes.
+        name_host(&mut forwarded, &form);
+    }
     Ok(Request {
         method: method.to_owned(),
         form,
@@ -269,21 +277,24 @@ fn agrees(host: &Authority, url: &Authority) -> bool {
     is_same_host && host.port.unwrap_or(80) == url.port.unwrap_or(80)
 }
 
-/// Writes the head that goes to the server: without what is meant for a proxy, and without any upgrade but one to a web
-/// socket.
-fn write_head(
-    method: &str,
-    target: &str,
+/// What a head says beyond its headers.
+#[derive(Clone, Copy)]
+struct Outline {
     is_modern: bool,
     is_upgrade: bool,
-    headers: &[httparse::Header<'_>],
-) -> Vec<u8> {
+    keeps_alive: bool,
+}
+
+/// Writes the head that goes to the server: without what is meant for a proxy, without any upgrade but one to a web socket,
+/// and with a `Connection` header of our own, because that can make a server drop any other header.
+fn write_head(method: &str, target: &str, outline: Outline, headers: &[httparse::Header<'_>]) -> Vec<u8> {
+    let Outline { is_modern, is_upgrade, keeps_alive } = outline;
     let version = if is_modern { "1.1" } else { "1.0" };
     let mut head = format!("{method} {target} HTTP/{version}\r\n").into_bytes();
     for header in headers {
-        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        let is_for_upgrade = is("upgrade") || is("http2-settings");
-        if is("proxy-connection") || is("proxy-authorization") || (is_for_upgrade && !is_upgrade) {
+        let is = |name: &&str| header.name.eq_ignore_ascii_case(name);
+        let is_for_upgrade = ["upgrade", "http2-settings"].iter().any(is);
+        if HOP_BY_HOP.iter().any(is) || (is_for_upgrade && !is_upgrade) {
             continue;
         }
         head.extend_from_slice(header.name.as_bytes());
@@ -291,6 +302,21 @@ fn write_head(
         head.extend_from_slice(header.value);
         head.extend_from_slice(b"\r\n");
     }
+    let connection: &[u8] = match (is_upgrade, keeps_alive, is_modern) {
+        (true, _, _) => b"Connection: Upgrade\r\n",
+        (false, false, true) => b"Connection: close\r\n",
+        (false, true, false) => b"Connection: keep-alive\r\n",
+        (false, true, true) | (false, false, false) => b"",
+    };
+    head.extend_from_slice(connection);
     head.extend_from_slice(b"\r\n");
     head
+}
+
+/// Adds the host of a URL to a head that names none.
+fn name_host(head: &mut Vec<u8>, form: &Form) {
+    let Form::Absolute(Authority { host, port }) = form else { return };
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    head.truncate(head.len() - 2);
+    head.extend_from_slice(format!("Host: {host}{port}\r\n\r\n").as_bytes());
 }

@@ -218,14 +218,14 @@ impl Ledger {
         number
     }
 
-    /// Sets the bytes of a decision whose connection has ended.
-    pub(crate) fn end(&self, number: u64, bytes_out: u64, bytes_in: u64) {
+    /// Completes a decision whose connection has ended.
+    pub(crate) fn end(&self, number: u64, protocol: Protocol, bytes_out: u64, bytes_in: u64) {
         let mut state = self.lock();
         let totals = self.with_bytes(state.totals);
         let place = state.recent.iter().rposition(|entry| entry.number == number);
         let decision = place.map(|place| {
             let entry = &mut state.recent[place];
-            (entry.bytes_out, entry.bytes_in) = (bytes_out, bytes_in);
+            (entry.protocol, entry.bytes_out, entry.bytes_in) = (protocol, bytes_out, bytes_in);
             entry.clone()
         });
         state.write(&Line { totals, decision });

@@ -51,7 +51,7 @@ pub const LEDGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Bytes after which the totals are written down although no connection ended: what a crash may forget.
 pub const UNWRITTEN_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Longest message of the spawner or a server.
-pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = 384 * 1024;
 /// Most descriptors with one message.
 pub const DESCRIPTORS_MAX: usize = 16;
 /// Sessions at once.

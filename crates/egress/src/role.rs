@@ -79,6 +79,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn begin(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
     let Arguments { id, peer } = read_arguments(arguments)?;
+    // Whatever else was inherited is nobody's business.
+    sys::close_from(6)?;
     let (spawner, listener) = (sys::inherited(SPAWNER)?, sys::inherited(LISTENER)?);
     // Kept open to the end, because the path below goes through it.
     let _state = sys::inherited(STATE)?;
@@ -155,7 +157,16 @@ impl Role {
         let spawner = Packets::new(spawner)?;
         let mut answering = JoinSet::new();
         answering.spawn(answer_servers(Packets::new(listener)?, peer, Arc::clone(&doors), state.clone()));
-        while let Some((bytes, sockets)) = spawner.receive().await? {
+        loop {
+            let (bytes, sockets) = match spawner.receive().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    log(&format!("read an order: {error}"));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let order = match serde_json::from_slice(&bytes) {
                 Ok(order) => order,
                 Err(error) => {
@@ -167,7 +178,6 @@ impl Role {
                 log(&format!("obey an order: {error}"));
             }
         }
-        Ok(())
     }
 }
 

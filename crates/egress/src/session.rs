@@ -200,7 +200,7 @@ impl Session {
     ) -> Flow {
         let number = self.add(target, Some(address), protocol, Outcome::Allowed, rule);
         let session = Arc::clone(self);
-        Flow { session, number, bytes_out: AtomicU64::new(0), bytes_in: AtomicU64::new(0) }
+        Flow { session, number, protocol, bytes_out: AtomicU64::new(0), bytes_in: AtomicU64::new(0) }
     }
 
     fn add(
@@ -249,6 +249,8 @@ impl Drop for Permit {
 pub(crate) struct Flow {
     session: Arc<Session>,
     number: u64,
+    /// What the connection turned out to speak.
+    pub(crate) protocol: Protocol,
     bytes_out: AtomicU64,
     bytes_in: AtomicU64,
 }
@@ -270,6 +272,6 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         let (out, r#in) = (self.bytes_out.load(Ordering::Relaxed), self.bytes_in.load(Ordering::Relaxed));
-        self.session.ledger.end(self.number, out, r#in);
+        self.session.ledger.end(self.number, self.protocol, out, r#in);
     }
 }

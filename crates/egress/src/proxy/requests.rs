@@ -133,7 +133,10 @@ pub(super) async fn forward(
         *link = None;
     }
     let mut current = match link.take() {
-        Some(link) => link,
+        Some(mut link) => {
+            link.flow.protocol = Protocol::Http;
+            link
+        }
         None => match Link::open(session, policy, target, Protocol::Http, decision.rule).await {
             Ok(link) => link,
             Err(decision) => {

@@ -68,7 +68,10 @@ pub(super) async fn serve(
         Speech::Gone => return Err(requests::gone()),
     };
     let mut link = match link {
-        Some(link) => link,
+        Some(mut link) => {
+            link.flow.protocol = protocol;
+            link
+        }
         None => match Link::open(session, &policy, target, protocol, rule).await {
             Ok(link) => link,
             Err(decision) => {

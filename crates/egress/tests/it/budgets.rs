@@ -33,7 +33,7 @@ async fn a_session_that_has_used_up_its_bytes_is_cut_off_also_after_a_restart() 
     let (mut reader, mut writer) = stream.split();
     let flood = async { while writer.write_all(&[0; 4096]).await.is_ok() {} };
     let mut received = Vec::new();
-    let (_, _) = tokio::join!(flood, reader.read_to_end(&mut received));
+    let ((), _) = tokio::join!(flood, reader.read_to_end(&mut received));
     assert!(received.len() < 500_000, "{}", received.len());
     assert_eq!(stage.decision(2).await.rule, Rule::Budget);
     let answer = stage.ask(CONNECT).await;

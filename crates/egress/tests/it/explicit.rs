@@ -2,6 +2,7 @@
 
 use egress::decide::Rule;
 use egress::ledger::Outcome;
+use egress::ledger::Protocol;
 use egress::policy::RequestRule;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -45,7 +46,7 @@ async fn a_tunnel_to_an_allowed_host_passes_bytes_both_ways() {
     let (mut stream, head) = connect(&stage, "allowed.example:443").await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     let mut sent = client_hello(Some("allowed.example"), &[]);
-    sent.extend([9; 300_000]);
+    sent.resize(300_000, 9);
     let expected = sent.len();
     let (mut reader, mut writer) = stream.split();
     let mut received = Vec::new();
@@ -53,7 +54,7 @@ async fn a_tunnel_to_an_allowed_host_passes_bytes_both_ways() {
         writer.write_all(&sent).await.unwrap();
         writer.shutdown().await.unwrap();
     };
-    let (_, count) = tokio::join!(writing, reader.read_to_end(&mut received));
+    let ((), count) = tokio::join!(writing, reader.read_to_end(&mut received));
     assert_eq!((count.unwrap(), received == sent), (expected, true));
     let entry = stage.decision(1).await;
     assert_eq!(
@@ -65,6 +66,7 @@ async fn a_tunnel_to_an_allowed_host_passes_bytes_both_ways() {
     }
     let entry = stage.decision(1).await;
     assert_eq!((entry.bytes_out, entry.bytes_in), (expected as u64, expected as u64));
+    assert_eq!(entry.protocol, Protocol::Tls);
 }
 
 #[tokio::test]

@@ -109,6 +109,33 @@ proptest! {
 }
 
 #[test]
+fn what_is_passed_on_says_no_more_than_was_understood() {
+    let forwarded =
+        |text: &str| String::from_utf8(http::parse_request(text.as_bytes()).unwrap().forwarded).unwrap();
+    let table = [
+        (
+            "GET http://a.example/x HTTP/1.1\r\nHost: a.example\r\nConnection: close, Host, X\r\nX:  1 \r\n\r\n",
+            "GET /x HTTP/1.1\r\nHost: a.example\r\nX: 1\r\nConnection: close\r\n\r\n",
+        ),
+        (
+            "GET http://a.example:80?q HTTP/1.0\r\nProxy-Connection: keep-alive\r\n\r\n",
+            "GET /?q HTTP/1.0\r\nHost: a.example:80\r\n\r\n",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        ),
+    ];
+    for (from, to) in table {
+        assert_eq!(forwarded(from), to);
+    }
+}
+
+#[test]
 fn odd_chunks_are_refused() {
     for bytes in [
         "\r\n",
@@ -132,7 +159,7 @@ fn heads_have_bounds() {
     assert!(matches!(http::parse_request(long.as_bytes()), Err(HeadError::Malformed(_))));
     let many = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{}\r\n", "X: a\r\n".repeat(200));
     assert!(matches!(http::parse_request(many.as_bytes()), Err(HeadError::Malformed(_))));
-    let long = client_hello(Some("example.com"), &[(0x15, &[0; 17_000])]);
+    let long = client_hello(Some("example.com"), &[(0x15, &vec![0; 17_000])]);
     assert!(matches!(hello::parse(&long), Err(HelloError::Malformed(_))));
 }
 

@@ -177,7 +177,10 @@ async fn a_message_that_makes_no_sense_changes_nothing() {
     let data_dir = tempfile::tempdir().unwrap();
     let process = start(data_dir.path());
     let session = SessionId::parse("sesn_odd").unwrap();
-    egress::wire::send(process.spawner.as_ref().unwrap().as_fd(), b"nonsense", &[]).unwrap();
+    let spawner = process.spawner.as_ref().unwrap().as_fd();
+    egress::wire::send(spawner, b"nonsense", &[]).unwrap();
+    // Longer than any message may be.
+    egress::wire::send(spawner, &vec![b' '; 180_000], &[]).unwrap();
     let file: OwnedFd = tempfile::tempfile().unwrap().into();
     file.try_clone().map(std::fs::File::from).unwrap().write_all(b"no socket").unwrap();
     let sockets = [file.try_clone().unwrap(), file.try_clone().unwrap(), file];
