@@ -53,6 +53,43 @@ async fn shared_memory_is_smaller_than_memory() {
 }
 
 #[tokio::test]
+async fn a_hog_in_shared_memory_or_in_pipes_leaves_its_session_alive() {
+    let ground = Ground::new();
+    let mut spec = ground.spec();
+    spec.limits.memory_bytes_max = 256 << 20;
+    let hands = ground.provision(&spec).await;
+    hands.bash("export SHELL_STATE=kept").await;
+    let shared = "for n in 1 2 3; do head -c 300M /dev/zero > /dev/shm/$n 2>/dev/null; done; \
+                  python3 -c 'x = bytearray(1 << 30)' 2>/dev/null; echo \"ended $?\"; rm /dev/shm/*";
+    assert_eq!(hands.bash(shared).await.lines().last(), Some("ended 137"));
+    let pipes = "import fcntl, os\nends = []\nwhile True:\n    try:\n        r, w = os.pipe()\n        \
+                 fcntl.fcntl(w, 1031, 1 << 20)\n        os.set_blocking(w, False)\n        os.write(w, b'x' * (1 << 20))\n        \
+                 ends.append((r, w))\n    except OSError:\n        break\n";
+    hands.bash(&format!("python3 - <<'HOG' 2>/dev/null || true\n{pipes}HOG")).await;
+    assert_eq!(hands.bash("echo $SHELL_STATE").await, "kept");
+}
+
+#[tokio::test]
+async fn a_shell_that_forks_without_end_leaves_its_session_alive() {
+    let ground = Ground::new();
+    let mut spec = ground.spec();
+    spec.limits.processes_max = 64;
+    let hands = ground.provision(&spec).await;
+    let namespace = hands.bash("readlink /proc/self/ns/pid").await;
+    let bomb = hands.tool(
+        "bash",
+        &serde_json::json!({ "command": "bomb() { bomb | bomb & }; bomb; wait", "timeout_ms": 1000 }),
+    );
+    // However it ends, it is a result and not the end of the sandbox.
+    hands.sandbox.execute(&bomb).await.unwrap();
+    let restart = hands.tool("bash", &serde_json::json!({ "restart": true }));
+    hands.sandbox.execute(&restart).await.unwrap();
+    ground.backend.destroy(&spec.session, true).await.unwrap();
+    assert_eq!(processes_in(&namespace), 0);
+    assert_eq!(ground.provision(&spec).await.bash("echo fine").await, "fine");
+}
+
+#[tokio::test]
 async fn no_more_sandboxes_than_allowed_are_alive() {
     let mut ground = Ground::new();
     ground.restarted(|config| config.alive_max = 2);

@@ -19,6 +19,13 @@ async fn the_report_agrees_with_what_the_spawner_does() {
         let found = report.primitives.iter().find(|one| one.name == name).expect(name);
         assert!(found.present, "{name}: {}", found.detail);
     }
+    let disk = report.primitives.iter().find(|one| one.name == "disk quota").unwrap();
+    let bounds = ["project quota", "btrfs subvolume", "watched"];
+    assert!(bounds.iter().any(|name| disk.detail.starts_with(name)), "{}", disk.detail);
+    for name in ["memory", "pids", "cpu", "freezer"] {
+        let name = format!("control group: {name}");
+        assert!(report.primitives.iter().any(|one| one.name == name), "{name}");
+    }
     for one in &report.primitives {
         assert!(one.present || (!one.remedy.is_empty() && !one.cost.is_empty()), "{}", one.name);
     }
