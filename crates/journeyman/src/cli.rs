@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the program.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ pub(crate) enum Command {
     /// Runs one task and prints the agent's last message
     Run(Box<Run>),
     /// What this host can do, what is missing, how to get it
-    Doctor(Common),
+    Doctor(Doctor),
     /// Keys that clients authenticate with
     #[command(subcommand)]
     Keys(Keys),
@@ -39,6 +40,13 @@ pub(crate) enum Command {
         /// The data folder
         #[arg(long)]
         data: PathBuf,
+    },
+    /// Lets the connections of sandboxes out; started by the spawner
+    #[command(hide = true)]
+    Egress {
+        /// As `egress::main` reads them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
 }
 
@@ -63,6 +71,18 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8400]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Tries every known way out of a sandbox, on this host, and prints what came of it; takes about a minute
+    #[arg(long)]
+    pub(crate) escape: bool,
+    /// One line of JSON for each attempt
+    #[arg(long, requires = "escape")]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

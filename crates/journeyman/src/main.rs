@@ -14,6 +14,7 @@ mod client;
 mod config;
 mod doctor;
 mod environment;
+mod escape;
 mod keys;
 mod node;
 mod quickstart;
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
         Command::Spawner { data } => {
             return sandbox::spawner::main(&data, &sandbox::spawner::Options::default());
         }
+        // This one gives up what it could do before a thread exists.
+        Command::Egress { arguments } => return egress::main(arguments),
         command => command,
     };
     match dispatch(command, &Environment::read()) {
@@ -70,8 +73,12 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode> {
             start_quiet_log(&config, environment)?;
             block_on(run::run(config, environment, &flags))
         }
-        Command::Doctor(common) => {
-            let config = Config::load(environment, &common, None)?;
+        Command::Doctor(flags) => {
+            let config = Config::load(environment, &flags.common, None)?;
+            if flags.escape {
+                start_quiet_log(&config, environment)?;
+                return block_on(escape::run(&config, environment, flags.json));
+            }
             block_on(doctor::run(&config, environment))
         }
         Command::Keys(command) => {
@@ -95,7 +102,9 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             })
         }
-        Command::Spawner { .. } => unreachable!("main() has handed over to the spawner"),
+        Command::Spawner { .. } | Command::Egress { .. } => {
+            unreachable!("main() has handed over to the spawner and to the egress process")
+        }
     }
 }
 

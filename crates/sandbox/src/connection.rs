@@ -70,6 +70,8 @@ struct State {
     kept: VecDeque<(EventId, Outcome)>,
     /// Who waits for a sign of life.
     pings: Vec<oneshot::Sender<()>>,
+    /// Who waits for the shells to be at rest.
+    rests: Vec<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -129,15 +131,24 @@ impl Connection {
 
     /// Whether the hand on the other side lives. A stream to one that is just dying can still be had.
     pub(crate) async fn answers(&self) -> bool {
+        self.ask(&Request::Ping, |state| &mut state.pings).await
+    }
+
+    /// Asks for something that is answered by a word, and waits for the word.
+    async fn ask(
+        &self,
+        request: &Request,
+        waiting: impl Fn(&mut State) -> &mut Vec<oneshot::Sender<()>>,
+    ) -> bool {
         let (sender, receiver) = oneshot::channel();
         {
             let mut state = lock(&self.state);
             if state.is_lost {
                 return false;
             }
-            state.pings.push(sender);
+            waiting(&mut state).push(sender);
         }
-        self.send(&Request::Ping).await.is_ok() && matches!(timeout(ANSWER_MAX, receiver).await, Ok(Ok(())))
+        self.send(request).await.is_ok() && matches!(timeout(ANSWER_MAX, receiver).await, Ok(Ok(())))
     }
 
     /// Registers for what becomes of a call.
@@ -208,6 +219,11 @@ impl Sandbox for Connection {
     async fn cancel(&self, id: &EventId) -> Result<(), Error> {
         self.send(&Request::Cancel { id: id.to_string() }).await
     }
+
+    async fn rest(&self) -> Result<(), Error> {
+        let has_rested = self.ask(&Request::Rest, |state| &mut state.rests).await;
+        if has_rested { Ok(()) } else { Err(self.lost()) }
+    }
 }
 
 impl State {
@@ -258,6 +274,7 @@ impl State {
         self.waiting.clear();
         self.waiting_count = 0;
         self.pings.clear();
+        self.rests.clear();
     }
 
     fn hear(&mut self, response: Response) {
@@ -276,13 +293,16 @@ impl State {
                 // The result follows, now or later.
                 (Some(_), CallState::Running | CallState::Finished) | (None, _) => {}
             },
-            Response::Pong => {
-                for ping in self.pings.drain(..) {
-                    // Whoever asked may have gone.
-                    let _: Result<(), ()> = ping.send(());
-                }
-            }
+            Response::Pong => answer_all(&mut self.pings),
+            Response::Rested => answer_all(&mut self.rests),
         }
+    }
+}
+
+fn answer_all(waiting: &mut Vec<oneshot::Sender<()>>) {
+    for sender in waiting.drain(..) {
+        // Whoever asked may have gone.
+        let _: Result<(), ()> = sender.send(());
     }
 }
 

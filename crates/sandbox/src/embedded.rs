@@ -15,6 +15,8 @@ use std::time::Duration;
 use api::ids::SessionId;
 use api::time::Timestamp;
 use async_trait::async_trait;
+use egress::Policy;
+use serde_json::value::RawValue;
 use tokio::process::Command;
 
 use crate::Adopted;
@@ -270,6 +272,10 @@ async fn end(link: &Link) -> Result<(), Error> {
     }
 }
 
+fn policy_text(policy: &Policy) -> Box<RawValue> {
+    serde_json::value::to_raw_value(policy).expect("plain data with text keys becomes JSON")
+}
+
 fn taking_a_stream(source: io::Error) -> Error {
     Error::Spawner { attempt: "take a stream of", source }
 }
@@ -282,9 +288,12 @@ fn unexpected(answer: &Answer) -> Error {
 #[async_trait]
 impl Backend for Embedded {
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
-        let Spec { session, limits, root, variables } = spec;
-        let kind = Kind { limits: *limits, root: root.clone(), variables: variables.clone() };
-        let ask = Ask::Provision { session: session.clone(), kind, alive_max: self.config.alive_max };
+        let Spec { session, limits, root, variables, network } = spec;
+        let (limits, root, variables) = (*limits, root.clone(), variables.clone());
+        let kind = Kind { limits, root, variables, has_network: network.is_some() };
+        let policy = network.as_ref().map(|policy| Arc::from(policy_text(policy)));
+        let alive_max = self.config.alive_max;
+        let ask = Ask::Provision { session: session.clone(), kind, policy, alive_max };
         match self.connect(session, ask).await? {
             Ok(connection) => Ok(connection),
             Err(_) => Err(Error::Lost { session: session.clone() }),
@@ -339,7 +348,7 @@ impl Backend for Embedded {
 
     async fn unpack(&self, place: &Place) -> Result<LayerWriter, Error> {
         let (stream, work, link) = self.work(Ask::Unpack { place: place.clone() }, "unpack a layer").await?;
-        LayerWriter::open(stream, link, work).map_err(taking_a_stream)
+        LayerWriter::of_spawner(stream, link, work).map_err(taking_a_stream)
     }
 
     async fn commit(&self, session: &SessionId, layer: &LayerName) -> Result<(), Error> {

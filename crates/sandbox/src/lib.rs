@@ -11,6 +11,7 @@ mod connection;
 mod doctor;
 mod embedded;
 mod error;
+pub mod images;
 mod layer;
 mod link;
 pub mod spawner;
@@ -147,12 +148,20 @@ pub struct Spec {
     pub root: Root,
     /// Environment variables of its shells and tools.
     pub variables: BTreeMap<String, String>,
+    /// What it may reach; nothing without one.
+    pub network: Option<Arc<egress::Policy>>,
 }
 
 impl Spec {
     /// The sandbox of a session with default limits over the host's `/usr`.
     pub fn new(session: SessionId) -> Self {
-        Self { session, limits: Limits::default(), root: Root::default(), variables: BTreeMap::new() }
+        Self {
+            session,
+            limits: Limits::default(),
+            root: Root::default(),
+            variables: BTreeMap::new(),
+            network: None,
+        }
     }
 }
 

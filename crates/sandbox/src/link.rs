@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,11 +70,6 @@ impl Link {
 
     /// Asks and waits for the answer. `ConnectionReset` when the spawner goes away first.
     pub(crate) async fn ask(&self, ask: Ask) -> io::Result<Answered> {
-        self.ask_with(ask, None).await
-    }
-
-    /// As [`Link::ask`], with a descriptor.
-    pub(crate) async fn ask_with(&self, ask: Ask, attached: Option<BorrowedFd<'_>>) -> io::Result<Answered> {
         let (sender, receiver) = oneshot::channel();
         let number = {
             let mut pending = self.shared.pending();
@@ -95,11 +89,10 @@ impl Link {
             number
         };
         let bytes = serde_json::to_vec(&Request { number, ask })?;
-        let attached: Vec<BorrowedFd<'_>> = attached.into_iter().collect();
         let sent = self
             .shared
             .socket
-            .async_io(Interest::WRITABLE, |fd| socket::send(fd.as_fd(), &bytes, &attached))
+            .async_io(Interest::WRITABLE, |fd| socket::send(fd.as_fd(), &bytes, &[]))
             .await;
         if let Err(error) = sent {
             self.shared.pending().waiting.remove(&number);

@@ -4,11 +4,13 @@
 //! and starts its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::ids::SessionId;
 use api::time::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::LayerName;
 use crate::Limits;
@@ -20,8 +22,9 @@ use crate::Root;
 pub(crate) const PROTOCOL: u32 = 2;
 /// Name of the spawner's socket in the data folder.
 pub(crate) const SOCKET: &str = "spawner.sock";
-/// Longest message in either direction. A list of all sessions is the longest.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+/// Longest message in either direction. A policy of a thousand long names is the longest; the kernel's usual bound on
+/// what a socket holds is just above.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 384 * 1024;
 
 /// Sessions or layers in one answer.
 pub(crate) const NAMES_MAX: usize = 1000;
@@ -37,8 +40,9 @@ pub(crate) struct Request {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
-    /// A connection to the session's sandbox, made if there is none.
-    Provision { session: SessionId, kind: Kind, alive_max: usize },
+    /// A connection to the session's sandbox, made if there is none. `policy` is what it may reach, which concerns the
+    /// egress process alone.
+    Provision { session: SessionId, kind: Kind, policy: Option<Arc<RawValue>>, alive_max: usize },
     /// A connection to the session's sandbox if it runs.
     Adopt { session: SessionId },
     /// No sandbox of the session any more; no files either, unless they are kept.
@@ -73,6 +77,7 @@ pub(crate) struct Kind {
     pub(crate) limits: Limits,
     pub(crate) root: Root,
     pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) has_network: bool,
 }
 
 /// An answer.

@@ -1,4 +1,5 @@
-//! The spawner on its own: `sandbox-spawner DATA_FOLDER SECONDS`. The server carries the same code; this is for tests.
+//! The spawner on its own: `sandbox-spawner DATA_FOLDER SECONDS`, and the egress process that it starts:
+//! `sandbox-spawner egress …`. The server carries the same code; this is for tests.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +8,10 @@ use std::time::Duration;
 use sandbox::spawner;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|argument| argument == "egress").is_some() {
+        return egress::main(arguments);
+    }
     let Some(data_dir) = arguments.next().map(PathBuf::from) else { return ExitCode::from(2) };
     let seconds = arguments.next().and_then(|text| text.to_str().and_then(|text| text.parse().ok()));
     let alone_max = seconds.map_or_else(|| spawner::Options::default().alone_max, Duration::from_secs);

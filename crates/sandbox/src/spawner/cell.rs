@@ -4,11 +4,14 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use api::ids::SessionId;
 use hand::protocol::control;
+use serde_json::value::RawValue;
 
+use super::egress::Door;
 use super::group::Group;
 use super::owners::Range;
 use crate::LayerName;
@@ -26,6 +29,8 @@ pub(super) struct Cell {
     pub(super) control: OwnedFd,
     pub(super) group: Group,
     pub(super) range: Option<Range>,
+    /// Its way out.
+    pub(super) door: Door,
     /// The layers that it stands on.
     pub(super) layers: Vec<LayerName>,
     pub(super) is_frozen: bool,
@@ -49,8 +54,8 @@ pub(super) enum State {
 pub(super) enum Said {
     /// Nothing yet.
     Nothing,
-    /// They stand.
-    Ready,
+    /// They stand. The sockets that catch what goes out are attached, if it has a network.
+    Ready(Vec<OwnedFd>),
     /// Why they do not.
     Failed(String),
     /// It has gone without a word.
@@ -80,6 +85,8 @@ pub(super) enum After {
 pub(super) struct Plan {
     pub(super) session: SessionId,
     pub(super) kind: Kind,
+    /// What its session may reach.
+    pub(super) policy: Option<Arc<RawValue>>,
     pub(super) alive_max: usize,
 }
 
@@ -100,14 +107,14 @@ impl Cell {
 /// What a hand has said about its walls on its control socket, which it does once.
 pub(super) fn said(control: BorrowedFd<'_>) -> Said {
     let mut buffer = [0; REASON_BYTES_MAX];
-    let length = match socket::receive(control, &mut buffer) {
-        Ok((length, _)) => length,
+    let (length, listeners) = match socket::receive(control, &mut buffer) {
+        Ok(received) => received,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Said::Nothing,
         // Its end was closed with our specification unread.
-        Err(_) => 0,
+        Err(_) => (0, Vec::new()),
     };
     match buffer[..length].split_first() {
-        Some((&control::READY, _)) => Said::Ready,
+        Some((&control::READY, _)) => Said::Ready(listeners),
         Some((&control::FAILED, reason)) => Said::Failed(String::from_utf8_lossy(reason).into_owned()),
         Some(_) => Said::Failed("the hand said something else than whether its walls stand".to_owned()),
         None => Said::Gone,

@@ -85,7 +85,8 @@ fn maps_ranges() -> bool {
         else {
             return false;
         };
-        let end = u64::from(FIRST) + u64::from(RANGES) * u64::from(IDS);
+        // One more: the egress process has an id of its own.
+        let end = u64::from(FIRST) + u64::from(RANGES) * u64::from(IDS) + 1;
         inside <= u64::from(FIRST) && end <= inside + count
     })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use api::ids::SessionId;
+use hand::confine;
 use hand::confine::Bind;
 use hand::confine::Spec;
 use hand::layer::LayerSpec;
@@ -91,6 +92,8 @@ pub(super) struct Launched {
     pub(super) group: Group,
     pub(super) range: Option<Range>,
     pub(super) progress: Progress,
+    /// What it handed over when its walls stood.
+    pub(super) listeners: Vec<OwnedFd>,
 }
 
 impl Launcher {
@@ -98,7 +101,12 @@ impl Launcher {
         let (groups, seed) = host::groups(data_dir)?;
         let program = process::sealed_program(crate::HAND)?;
         let kind =
-            Kind { limits: Limits::default(), root: Root::default(), variables: BTreeMap::new() };
+            Kind {
+            limits: Limits::default(),
+            root: Root::default(),
+            variables: BTreeMap::new(),
+            has_network: true,
+        };
         Ok(Self {
             mode,
             owners: Owners::new(mode, seed),
@@ -158,9 +166,14 @@ impl Launcher {
         kind: &Kind,
         session: &SessionId,
     ) -> Option<Launched> {
-        let word = if spare.is_up { Said::Ready } else { said(spare.launched.control.as_fd()) };
+        let mut spare = spare;
+        let word = if spare.is_up { Said::Nothing } else { said(spare.launched.control.as_fd()) };
         let progress = match word {
-            Said::Ready => Progress::Up,
+            _ if spare.is_up => Progress::Up,
+            Said::Ready(listeners) => {
+                spare.launched.listeners = listeners;
+                Progress::Up
+            }
             Said::Nothing => Progress::Spare,
             Said::Failed(_) | Said::Gone => {
                 log("the spare sandbox has gone");
@@ -216,7 +229,7 @@ impl Launcher {
             }
         };
         match self.start(range.as_ref(), &group) {
-            Ok((child, control)) => Ok(Launched { child, control, group, range, progress: Progress::Own }),
+            Ok((child, control)) => Ok(Launched { child, control, group, range, progress: Progress::Own, listeners: Vec::new() }),
             Err(error) => {
                 group.remove();
                 self.owners.give_back(range);
@@ -245,7 +258,7 @@ impl Launcher {
 
     /// Ends a hand that was not used. Answers its group if that cannot be removed yet.
     pub(super) fn undo(&mut self, launched: Launched) -> Option<Group> {
-        let Launched { child, control: _, mut group, range, progress: _ } = launched;
+        let Launched { child, control: _, mut group, range, progress: _, listeners: _ } = launched;
         if child.kill().and_then(|()| child.reap(true)).is_err() {
             log("a hand that was not used has gone by itself");
         }
@@ -286,7 +299,7 @@ impl Launcher {
     }
 
     fn spec(&self, files: &Files, own: SessionFiles, kind: &Kind, range: Option<&Range>) -> io::Result<Spec> {
-        let Kind { limits, root, variables: _ } = kind;
+        let Kind { limits, root, variables, has_network } = kind;
         let (mut binds, overlays) = match root.base {
             Base::Host => (base::binds(), base::overlays()),
             Base::Empty | Base::Directory(_) => (Vec::new(), Vec::new()),
@@ -309,11 +322,32 @@ impl Launcher {
             shared_memory_bytes_max: memory / SHARED_MEMORY_DIVISOR,
             processes_max: u64::from(limits.processes_max) + PROCESSES_SLACK,
             data_bytes_max: (!self.groups.has_memory()).then_some(memory),
-            file_bytes_max: None,
-            has_network: false,
-            variables: Vec::new(),
+            file_bytes_max: Some(limits.disk_bytes_max),
+            has_network: *has_network,
+            variables: environment(variables, *has_network),
         })
     }
+}
+
+/// The environment of shells and tools. Most programs ask their proxy when they are told of one, and then know why they
+/// were refused; the others are caught all the same.
+fn environment(own: &BTreeMap<String, String>, has_network: bool) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    if has_network {
+        let proxy = format!("127.0.0.1:{}", confine::network::PROXY_PORT);
+        let pairs = [
+            ("http_proxy", format!("http://{proxy}")),
+            ("https_proxy", format!("http://{proxy}")),
+            ("all_proxy", format!("socks5h://{proxy}")),
+            ("no_proxy", "localhost,127.0.0.1,::1".to_owned()),
+        ];
+        for (name, value) in pairs {
+            all.push((name.to_uppercase(), value.clone()));
+            all.push((name.to_owned(), value));
+        }
+    }
+    all.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all
 }
 
 /// The folders that a root is made of, from the top down.

@@ -9,6 +9,7 @@
 
 mod base;
 mod cell;
+mod egress;
 mod files;
 pub(crate) mod group;
 pub(crate) mod host;

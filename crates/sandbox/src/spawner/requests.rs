@@ -1,10 +1,12 @@
 //! What is done for a request, and what follows when a sandbox is up or gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use api::ids::SessionId;
 use hand::confine::UNMAPPABLE;
+use serde_json::value::RawValue;
 
 use super::cell::After;
 use super::cell::Cell;
@@ -12,6 +14,7 @@ use super::cell::Plan;
 use super::cell::Said;
 use super::cell::State;
 use super::cell::Waiter;
+use super::egress::Door;
 use super::group::Group;
 use super::launch::Launched;
 use super::launch::Progress;
@@ -29,8 +32,8 @@ impl Spawner {
     /// Does what a client asks, now or as soon as it can be done.
     pub(super) fn answer(&mut self, waiter: Waiter, ask: Ask) {
         match ask {
-            Ask::Provision { session, kind, alive_max } => {
-                self.provision(waiter, Plan { session, kind, alive_max });
+            Ask::Provision { session, kind, policy, alive_max } => {
+                self.provision(waiter, Plan { session, kind, policy, alive_max });
             }
             Ask::Adopt { session } => self.adopt(waiter, &session),
             Ask::End { session, keep_files } => self.end(waiter, &session, keep_files),
@@ -73,9 +76,18 @@ impl Spawner {
             Some(State::Starting { waiting, .. }) => waiting.push(waiter),
             Some(State::Running) => {
                 let session = plan.session.clone();
+                self.change(&session, plan.policy.as_ref());
                 self.connect(waiter, &session, After::Provision { waiter, plan });
             }
             Some(State::Ending { after }) => after.push(After::Provision { waiter, plan }),
+        }
+    }
+
+    /// What a session may reach may have changed since its sandbox was made.
+    fn change(&mut self, session: &SessionId, policy: Option<&Arc<RawValue>>) {
+        if let (Some(cell), Some(policy)) = (self.cells.get_mut(session), policy) {
+            cell.door.policy = Some(Arc::clone(policy));
+            self.egress.change(session, policy);
         }
     }
 
@@ -115,6 +127,7 @@ impl Spawner {
         }
         if !keep_files {
             self.trash.note();
+            self.egress.close(session, true);
         }
         self.reply(waiter, Answer::Ended, None);
     }
@@ -131,7 +144,7 @@ impl Spawner {
             return self.reply(waiter, Answer::Full, None);
         }
         match launcher.launch(&self.files, plan) {
-            Ok(Launched { child, control, group, range, progress }) => {
+            Ok(Launched { child, control, group, range, progress, listeners }) => {
                 let is_up = progress == Progress::Up;
                 let deadline = Instant::now() + START_MAX;
                 let is_spare = progress == Progress::Spare;
@@ -142,7 +155,9 @@ impl Spawner {
                     }
                 };
                 let layers = plan.kind.root.layers.clone();
-                let cell = Cell { child, control, group, range, layers, is_frozen: false, state };
+                let door = Door { listeners, policy: plan.policy.clone() };
+                let cell = Cell { child, control, group, range, door, layers, is_frozen: false, state };
+                self.egress.admit(&plan.session, &cell.door);
                 self.cells.insert(plan.session.clone(), cell);
                 if is_up {
                     // It may have died since its walls stood.
@@ -159,7 +174,9 @@ impl Spawner {
         let Some(cell) = self.cells.get_mut(session) else { return };
         match cell.said() {
             Said::Nothing => {}
-            Said::Ready => {
+            Said::Ready(listeners) => {
+                cell.door.listeners = listeners;
+                self.egress.admit(session, &cell.door);
                 let State::Starting { waiting, is_spare, .. } =
                     std::mem::replace(&mut cell.state, State::Running)
                 else {
@@ -243,13 +260,14 @@ impl Spawner {
         };
         let reason = match cell.said() {
             Said::Failed(reason) => reason,
-            Said::Ready | Said::Nothing | Said::Gone => {
+            Said::Ready(_) | Said::Nothing | Said::Gone => {
                 format!("the hand ended with {status}")
             }
         };
         let Some(cell) = self.cells.remove(session) else { return };
         self.vacancies.ended(session);
-        let Cell { child: _, control: _, group, range, layers: _, is_frozen: _, state } = cell;
+        let Cell { child: _, control: _, group, range, door: _, layers: _, is_frozen: _, state } = cell;
+        self.egress.close(session, false);
         self.tidy(group, range);
         match state {
             State::Starting { waiting, .. } => {

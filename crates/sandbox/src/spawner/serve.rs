@@ -16,6 +16,7 @@ use super::Options;
 use super::cell::Cell;
 use super::cell::State;
 use super::cell::Waiter;
+use super::egress::Egress;
 use super::files::Files;
 use super::group::Group;
 use super::host;
@@ -25,6 +26,7 @@ use super::log;
 use super::trash::Trash;
 use super::vacancy::Vacancies;
 use super::work::Works;
+use crate::Mode;
 use crate::sys::process;
 use crate::sys::socket;
 use crate::wire::Answer;
@@ -48,6 +50,7 @@ pub(super) struct Spawner {
     pub(super) closing: Option<Vec<Waiter>>,
     pub(super) trash: Trash,
     pub(super) works: Works,
+    pub(super) egress: Egress,
     /// Groups whose last processes are still on their way out.
     pub(super) lingering: Vec<Group>,
     clients: BTreeMap<u64, OwnedFd>,
@@ -69,6 +72,8 @@ enum Source {
     Walls(SessionId),
     /// The process of a hand.
     Hand(SessionId),
+    /// The process that is the door to the network.
+    Egress,
     /// A worker on a layer.
     Work(u64),
     /// The process that empties the trash.
@@ -80,7 +85,10 @@ impl Spawner {
         process::set_umask(0o022);
         let termination = process::termination()?;
         let files = Files::open(&data_dir)?;
-        let launcher = match host::mode() {
+        let mode = host::mode();
+        let role = mode.as_ref().copied().unwrap_or(Mode::SingleId);
+        let egress = Egress::open(role, &data_dir)?;
+        let launcher = match mode {
             Ok(mode) => Ok(Launcher::new(mode, &data_dir)?),
             Err(unavailable) => Err(unavailable),
         };
@@ -92,6 +100,7 @@ impl Spawner {
             closing: None,
             trash: Trash::default(),
             works: Works::default(),
+            egress,
             lingering: Vec::new(),
             clients: BTreeMap::new(),
             clients_seen: 0,
@@ -112,6 +121,7 @@ impl Spawner {
                     Source::Client(client) => self.read(client),
                     Source::Walls(session) => self.walls(&session),
                     Source::Hand(session) => self.hand_ended(&session),
+                    Source::Egress => self.egress.ended(),
                     Source::Work(number) => self.work_ended(number),
                     Source::Trash => self.trash.ended(),
                 }
@@ -142,6 +152,10 @@ impl Spawner {
             sources.push(Source::Hand(session.clone()));
             fds.push(cell.child.fd.as_fd());
         }
+        if let Some(fd) = self.egress.running() {
+            sources.push(Source::Egress);
+            fds.push(fd);
+        }
         for (number, fd) in self.works.running() {
             sources.push(Source::Work(number));
             fds.push(fd);
@@ -169,7 +183,8 @@ impl Spawner {
         // Nothing is prepared while somebody waits, nor at the end.
         let is_free = self.closing.is_none() && starting.clone().next().is_none();
         let spare = self.launcher.as_ref().ok().and_then(Launcher::prepare_at).filter(|_| is_free);
-        let next = starting.chain(alone).chain(retry).chain(self.trash.retry_at()).chain(spare).min();
+        let door = self.egress.start_at().filter(|_| self.closing.is_none());
+        let next = starting.chain(alone).chain(retry).chain(door).chain(self.trash.retry_at()).chain(spare).min();
         next.map_or(-1, |at| {
             let left = at.saturating_duration_since(Instant::now()).as_millis();
             i32::try_from(left + 1).unwrap_or(i32::MAX)
@@ -188,6 +203,9 @@ impl Spawner {
             self.give_up(&session, "raising the walls took too long");
         }
         self.lingering.retain_mut(|group| !group.remove());
+        if self.closing.is_none() && self.egress.start_when_due() {
+            self.cells.iter().for_each(|(session, cell)| self.egress.admit(session, &cell.door));
+        }
         let is_starting = self.cells.values().any(|cell| matches!(cell.state, State::Starting { .. }));
         if let Ok(launcher) = &mut self.launcher {
             self.trash.empty_when_due(&self.files, &launcher.owners);

@@ -149,7 +149,7 @@ impl Spawner {
                 Err(format!("the worker ended with {status}: {said:?}"))
             }
         };
-        let Launched { child: _, control: _, group, range, progress: _ } = launched;
+        let Launched { child: _, control: _, group, range, progress: _, listeners: _ } = launched;
         self.tidy(group, range);
         for waiter in waiting {
             self.tell_end(waiter, &end);

@@ -1,6 +1,8 @@
 //! System calls that the standard library lacks, each as one safe function: [`socket`] for messages that carry
-//! descriptors, [`process`] for making, watching and ending processes.
+//! descriptors, [`process`] for making, watching and ending processes, [`execute`] for this program
+//! in another role.
 
+pub(crate) mod execute;
 pub(crate) mod process;
 pub(crate) mod socket;
 

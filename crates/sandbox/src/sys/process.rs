@@ -387,6 +387,16 @@ pub(crate) fn step_back() {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
 }
 
+/// Lets every signal through again, for a program that is about to take this process's place.
+pub(crate) fn unblock_signals() -> io::Result<()> {
+    // SAFETY: the set is initialised before it is used, and outlives the call.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut())).map(drop)
+    }
+}
+
 /// A descriptor that becomes readable when somebody asks this process to end; the signal does nothing else then.
 pub(crate) fn termination() -> io::Result<OwnedFd> {
     // SAFETY: the set is initialised before it is used, and outlives the calls.

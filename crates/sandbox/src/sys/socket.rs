@@ -17,6 +17,7 @@ use std::path::Path;
 
 use super::check;
 use super::owned;
+use crate::wire::MESSAGE_BYTES_MAX;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -41,7 +42,11 @@ fn pair(kind: i32) -> io::Result<(OwnedFd, OwnedFd)> {
     // SAFETY: the array has room for both descriptors.
     check(unsafe { libc::socketpair(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr()) })?;
     // SAFETY: the kernel has just returned both, and nobody else knows them.
-    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+    let (ours, theirs) = unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) };
+    if kind == libc::SOCK_SEQPACKET {
+        make_room(ours.as_fd())?;
+    }
+    Ok((ours, theirs))
 }
 
 /// Listens for message connections on a socket file that only its owner can reach. Never blocks in `accept`.
@@ -98,7 +103,22 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, u32)> {
 
 fn message_socket(flags: i32) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers.
-    owned(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | flags, 0) })
+    let socket =
+        owned(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | flags, 0) })?;
+    make_room(socket.as_fd())?;
+    Ok(socket)
+}
+
+/// Lets the longest message fit. The kernel gives twice what is asked for, up to twice a bound of its own.
+fn make_room(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let bytes = i32::try_from(MESSAGE_BYTES_MAX).expect("less than a megabyte");
+    let length = libc::socklen_t::try_from(size_of::<i32>()).expect("a small size");
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_SNDBUF);
+    // SAFETY: the number that this option takes, and its size.
+    let set = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const bytes).cast(), length)
+    };
+    check(set).map(drop)
 }
 
 fn open_folder(folder: &Path) -> io::Result<File> {

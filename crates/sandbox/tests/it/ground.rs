@@ -105,7 +105,7 @@ impl Ground {
     /// Processes of the host that run the hand for this ground's spawner.
     pub(crate) async fn hand_pids(&self) -> Vec<i32> {
         let spawner = self.backend.spawner().await.unwrap().pid;
-        children(spawner)
+        children(spawner).into_iter().filter(|pid| !is_egress(*pid)).collect()
     }
 }
 
@@ -206,6 +206,12 @@ pub(crate) fn children(parent: i32) -> Vec<i32> {
         !is_zombie && fields.next() == Some(parent.to_string().as_str())
     })
     .collect()
+}
+
+/// Whether a process is the door to the network.
+pub(crate) fn is_egress(pid: i32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"egress")
 }
 
 pub(crate) fn exists(pid: i32) -> bool {

@@ -9,6 +9,7 @@ mod bounds;
 mod doctor;
 mod ground;
 mod life;
+mod network;
 mod rootless;
 mod speed;
 mod walls;

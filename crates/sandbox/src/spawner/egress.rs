@@ -1,0 +1,152 @@
+//! The process that is the only door to the network: started here, given the listeners of each sandbox and what its
+//! session may reach, and started anew when it dies. Sandboxes go on meanwhile; their connections wait to be accepted.
+//!
+//! What a session may reach is text of the server's that is passed on unread.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use api::ids::SessionId;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::files;
+use super::log;
+use super::owners;
+use crate::Mode;
+use crate::sys::execute;
+use crate::sys::process;
+use crate::sys::process::Child;
+use crate::sys::socket;
+
+/// How soon one that died is followed by another.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a sandbox has to do with the network.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    /// The sockets in its network namespace that catch what goes out. None without a network.
+    pub(super) listeners: Vec<OwnedFd>,
+    /// What its session may reach.
+    pub(super) policy: Option<Arc<RawValue>>,
+}
+
+/// An [`egress::wire::Order`] whose policy is passed on unread.
+#[derive(Debug, Serialize)]
+struct Order<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    session: &'a SessionId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forget: Option<bool>,
+}
+
+/// The process, and what the next one needs.
+#[derive(Debug)]
+pub(super) struct Egress {
+    arguments: Vec<String>,
+    folder: File,
+    servers: OwnedFd,
+    running: Option<(Child, OwnedFd)>,
+    start_at: Instant,
+}
+
+impl Egress {
+    /// Makes its folder and its socket in a data folder. It starts when time passes.
+    pub(super) fn open(mode: Mode, data_dir: &Path) -> io::Result<Self> {
+        let path = data_dir.join("egress");
+        files::make_folder(&path, 0o700)?;
+        let (peer, _) = process::ids();
+        let mut arguments = ["journeyman", "egress", "--peer", &peer.to_string()].map(str::to_owned).to_vec();
+        if mode == Mode::Root {
+            // Nobody else on the host has this id, so nobody else can reach into the process.
+            arguments.extend(["--id".to_owned(), owners::EGRESS.to_string()]);
+            std::os::unix::fs::chown(&path, Some(owners::EGRESS), Some(owners::EGRESS))?;
+        }
+        let folder = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
+        let servers = socket::listen(data_dir, egress::wire::SOCKET)?;
+        Ok(Self { arguments, folder, servers, running: None, start_at: Instant::now() })
+    }
+
+    /// The process to watch.
+    pub(super) fn running(&self) -> Option<BorrowedFd<'_>> {
+        self.running.as_ref().map(|(child, _)| child.fd.as_fd())
+    }
+
+    /// When the next one starts; `None` while one runs.
+    pub(super) fn start_at(&self) -> Option<Instant> {
+        self.running.is_none().then_some(self.start_at)
+    }
+
+    /// Starts one if it is time to. True when one was started, which knows nothing yet.
+    pub(super) fn start_when_due(&mut self) -> bool {
+        if self.start_at().is_none_or(|at| at > Instant::now()) {
+            return false;
+        }
+        self.start_at = Instant::now() + PAUSE;
+        match self.start() {
+            Ok(running) => {
+                self.running = Some(running);
+                true
+            }
+            Err(error) => {
+                log(&format!("start the egress process: {error}"));
+                false
+            }
+        }
+    }
+
+    fn start(&self) -> io::Result<(Child, OwnedFd)> {
+        let (control, theirs) = socket::message_pair()?;
+        let fds = [theirs.as_fd(), self.servers.as_fd(), self.folder.as_fd()];
+        Ok((execute::this_program(&self.arguments, &fds)?, control))
+    }
+
+    /// Its process is over.
+    pub(super) fn ended(&mut self) {
+        match self.running.as_ref().map(|(child, _)| child.reap(false)) {
+            None | Some(Ok(None)) => return,
+            Some(Ok(Some(status))) => log(&format!("the egress process ended with {status}")),
+            Some(Err(error)) => log(&format!("learn how the egress process ended: {error}")),
+        }
+        self.running = None;
+    }
+
+    /// Lets the connections of a sandbox out, as far as its session may.
+    pub(super) fn admit(&mut self, session: &SessionId, door: &Door) {
+        if let (Some(policy), false) = (&door.policy, door.listeners.is_empty()) {
+            let fds: Vec<BorrowedFd<'_>> = door.listeners.iter().map(AsFd::as_fd).collect();
+            self.tell(&Order { kind: "open", session, policy: Some(policy), forget: None }, &fds);
+        }
+    }
+
+    /// The session may reach something else from now on.
+    pub(super) fn change(&mut self, session: &SessionId, policy: &RawValue) {
+        self.tell(&Order { kind: "change", session, policy: Some(policy), forget: None }, &[]);
+    }
+
+    /// The sandbox is no more; nor is the session, if it is to be forgotten.
+    pub(super) fn close(&mut self, session: &SessionId, forget: bool) {
+        self.tell(&Order { kind: "close", session, policy: None, forget: Some(forget) }, &[]);
+    }
+
+    /// One that does not take what it is told is of no use: it is ended, and the next one is told everything.
+    fn tell(&mut self, order: &Order<'_>, fds: &[BorrowedFd<'_>]) {
+        let Some((child, control)) = &self.running else { return };
+        let bytes = serde_json::to_vec(order).expect("plain data with text keys becomes JSON");
+        if let Err(error) = socket::send(control.as_fd(), &bytes, fds) {
+            log(&format!("tell the egress process: {error}"));
+            drop(child.kill());
+        }
+    }
+}
