@@ -8,6 +8,7 @@ mod adoption;
 mod bounds;
 mod doctor;
 mod ground;
+mod images;
 mod life;
 mod network;
 mod rootless;
