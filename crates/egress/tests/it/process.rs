@@ -116,7 +116,7 @@ async fn totals_outlive_the_process_and_are_forgotten_on_demand() {
     let mut refused = 0;
     for _ in 0..2 {
         let process = start(data_dir.path());
-        let (sockets, [_, _, transparent]) = listeners();
+        let (sockets, [_, _, _, transparent]) = listeners();
         process.order(&Order::Open { session: session.clone(), policy: policy.clone() }, &sockets);
         drop(sockets);
         // Where it came in is where it was going, when nothing has redirected it.

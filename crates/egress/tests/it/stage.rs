@@ -69,6 +69,7 @@ pub(crate) struct Stage {
     pub(crate) proxy: SocketAddr,
     pub(crate) transparent: SocketAddr,
     pub(crate) dns: SocketAddr,
+    pub(crate) queries: SocketAddr,
     pub(crate) resolver: Arc<Table>,
     /// Where connections to the transparent listener were going.
     pub(crate) destination: Arc<Mutex<SocketAddr>>,
@@ -82,7 +83,7 @@ impl Stage {
     }
 
     pub(crate) fn with(policy: Policy, resolver: Table) -> Self {
-        let (sockets, [dns, proxy, transparent]) = listeners();
+        let (sockets, [dns, queries, proxy, transparent]) = listeners();
         let destination = Arc::new(Mutex::new(SocketAddr::from(([198, 18, 0, 53], 1))));
         let known = Arc::clone(&destination);
         let find = move |stream: &TcpStream| -> io::Result<SocketAddr> {
@@ -100,7 +101,7 @@ impl Stage {
         let id = SessionId::parse("sesn_stage").unwrap();
         let session = Session::open(id, policy, settings, folder.path()).unwrap();
         let serving = egress::serve(&session, sockets).unwrap();
-        Self { session, proxy, transparent, dns, resolver, destination, folder, _serving: serving }
+        Self { session, proxy, transparent, dns, queries, resolver, destination, folder, _serving: serving }
     }
 
     /// A connection to the proxy.
@@ -139,14 +140,15 @@ impl Stage {
 }
 
 /// Listeners as a sandbox has them: DNS over datagrams and connections, the proxy, a transparent one.
-pub(crate) fn listeners() -> (Vec<OwnedFd>, [SocketAddr; 3]) {
+pub(crate) fn listeners() -> (Vec<OwnedFd>, [SocketAddr; 4]) {
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let datagrams = std::net::UdpSocket::bind(local).unwrap();
     let dns = datagrams.local_addr().unwrap();
-    let queries = std::net::TcpListener::bind(dns).unwrap();
+    let queries = std::net::TcpListener::bind(local).unwrap();
     let proxy = std::net::TcpListener::bind(local).unwrap();
     let transparent = std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap();
-    let addresses = [dns, proxy.local_addr().unwrap(), transparent.local_addr().unwrap()];
+    let listeners = [&queries, &proxy, &transparent].map(|listener| listener.local_addr().unwrap());
+    let addresses = [dns, listeners[0], listeners[1], listeners[2]];
     (vec![datagrams.into(), queries.into(), proxy.into(), transparent.into()], addresses)
 }
 

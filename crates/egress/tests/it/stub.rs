@@ -93,7 +93,7 @@ async fn an_unrestricted_session_is_told_which_names_do_not_exist() {
 #[tokio::test]
 async fn queries_on_a_connection_are_answered_one_after_another() {
     let stage = Stage::new(limited(&[]));
-    let mut stream = TcpStream::connect(stage.dns).await.unwrap();
+    let mut stream = TcpStream::connect(stage.queries).await.unwrap();
     for _ in 0..3 {
         let message = query("example.com", 1);
         stream.write_u16(u16::try_from(message.len()).unwrap()).await.unwrap();
