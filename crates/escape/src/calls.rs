@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::probe::Call;
 use crate::probe::Outcome;
 use crate::probe::Probe;
-use crate::probe::judge;
 use crate::probe::refused;
 use crate::sys;
 use crate::sys::Argument::Bytes;
@@ -126,7 +125,6 @@ pub(crate) fn probes() -> Vec<Probe> {
     let mut probes: Vec<Probe> = refused(CALLS, "EPERM or ENOSYS", &SHUT).collect();
     probes.extend(refused(CALLS_HERE, "EPERM or ENOSYS", &SHUT));
     probes.push(Probe::new(24, "calls by the 32-bit convention", "killed", |_| old_convention()));
-    probes.push(Probe::new(13, "lower the limits of process 1", "EPERM", |_| limit_first_process()));
     probes
 }
 
@@ -167,15 +165,4 @@ fn old_convention() -> Outcome {
 #[cfg(not(target_arch = "x86_64"))]
 fn old_convention() -> Outcome {
     Outcome::Skipped("this architecture has none".to_owned())
-}
-
-/// Sets the limit that it has: nothing changes where it is permitted.
-fn limit_first_process() -> Outcome {
-    let mut limit = [0; 16];
-    let kind = Number(libc::RLIMIT_CORE.into());
-    if let Err(errno) = call(libc::SYS_prlimit64, &mut [Number(1), kind, Number(0), Bytes(&mut limit)]) {
-        return judge::<()>(Err(errno), &SHUT);
-    }
-    let kind = Number(libc::RLIMIT_CORE.into());
-    judge(call(libc::SYS_prlimit64, &mut [Number(1), kind, Bytes(&mut limit), Number(0)]), &SHUT)
 }

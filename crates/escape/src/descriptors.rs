@@ -39,7 +39,10 @@ fn own() -> Outcome {
     }
 }
 
-/// The shell talks to its driver through pipes; a socket, a file in memory or a folder would lead further.
+/// Files in memory that a shell works with: its driver, and the command that it runs.
+const SHELL_FILES: [&str; 2] = ["/memfd:driver (deleted)", "/memfd:command (deleted)"];
+
+/// The shell talks to its driver through pipes; a socket, another file in memory or a folder would lead further.
 fn others() -> Outcome {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Outcome::Held("none".to_owned()) };
     let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -50,7 +53,10 @@ fn others() -> Outcome {
             let Ok(target) = std::fs::read_link(entry.path()) else { continue };
             let target = target.to_string_lossy().into_owned();
             count += 1;
-            if target.starts_with("socket:") || target.contains("memfd:") || target.contains("(unreachable)")
+            let is_shells = SHELL_FILES.contains(&target.as_str());
+            if target.starts_with("socket:")
+                || target.contains("memfd:") && !is_shells
+                || target.contains("(unreachable)")
             {
                 found.push(format!("{target} of process {id}"));
             }

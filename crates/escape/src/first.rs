@@ -5,6 +5,7 @@ use std::io::Read;
 use crate::context::Context;
 use crate::probe::Outcome;
 use crate::probe::Probe;
+use crate::probe::all;
 use crate::probe::judge;
 use crate::sys;
 use crate::sys::Argument::Bytes;
@@ -14,7 +15,7 @@ const SHUT: [i32; 2] = [libc::EACCES, libc::EPERM];
 /// What of process 1 would tell about the server, or lead out.
 const READ: [&str; 12] =
     ["environ", "mem", "maps", "smaps", "auxv", "exe", "root", "cwd", "fd", "ns/mnt", "io", "syscall"];
-const WRITTEN: [&str; 6] = ["mem", "exe", "oom_score_adj", "clear_refs", "coredump_filter", "comm"];
+const WRITTEN: [&str; 4] = ["mem", "exe", "uid_map", "setgroups"];
 
 const PTRACE_SEIZE: i64 = 0x4206;
 
@@ -35,6 +36,9 @@ pub(crate) fn probes() -> Vec<Probe> {
         let row = if file == "exe" { 11 } else { 10 };
         probes.push(Probe::new(row, format!("open /proc/1/{file} for writing"), "EACCES", attack));
     }
+    probes.push(Probe::new(10, "exempt process 1 from the out-of-memory killer", "EACCES", |_| {
+        judge(std::fs::write("/proc/1/oom_score_adj", "-1000").map_err(Into::into), &SHUT)
+    }));
     probes.push(Probe::new(11, "overwrite the running program", "ETXTBSY", |_| {
         judge(sys::open("/proc/self/exe", libc::O_WRONLY), &[libc::ETXTBSY, libc::EACCES, libc::EROFS])
     }));
@@ -70,10 +74,25 @@ fn read(file: &str) -> Outcome {
     let path = format!("/proc/1/{file}");
     let result = match file {
         "root" | "cwd" | "exe" | "ns/mnt" => std::fs::read_link(&path).map(drop),
-        "fd" => std::fs::read_dir(&path).map(drop),
+        "fd" => return descriptors(&path),
         _ => std::fs::File::open(&path).and_then(|mut file| file.read(&mut [0; 1])).map(drop),
     };
     judge(result.map_err(Into::into), &SHUT)
+}
+
+/// Where the hand was started inside its user namespace, the kernel lets its root count the descriptors. What they are,
+/// and following them, is another matter.
+fn descriptors(path: &str) -> Outcome {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => return judge::<()>(Err(error.into()), &SHUT),
+    };
+    all(entries.flatten().flat_map(|entry| {
+        let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        let told = judge(std::fs::read_link(&path).map_err(Into::into), &SHUT);
+        let followed = judge(sys::open(&path.to_string_lossy(), libc::O_RDONLY), &SHUT);
+        [(name.clone(), told), (name, followed)]
+    }))
 }
 
 fn arguments(context: &Context) -> Outcome {

@@ -219,6 +219,6 @@ fn node(kind: u32, device: u64) -> Outcome {
         if result.is_ok() {
             std::fs::remove_file(&path).ok();
         }
-        (folder.to_owned(), judge(result, &[libc::EPERM, libc::EACCES, libc::ENOSPC]))
+        (folder.to_owned(), judge(result, &[libc::EPERM, libc::EACCES, libc::ENOSPC, libc::ENOENT]))
     }))
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::privilege;
 use crate::sys;
+use crate::sys::Argument::Bytes;
 use crate::sys::Argument::Number;
 use crate::sys::Argument::Text;
 
@@ -18,9 +19,24 @@ pub(crate) fn run(name: &str) -> Option<ExitCode> {
         "who-am-i" => println!("{}", privilege::user()),
         "what-may-i" => println!("{}", privilege::effective()),
         "swap" => swap(),
+        "starve" => starve(),
         _ => return None,
     }
     Some(ExitCode::SUCCESS)
+}
+
+/// Leaves process 1 no descriptor to open. It belongs to the same user inside, so the kernel permits it; the sandbox is
+/// lost, and the session must get another one.
+fn starve() {
+    let mut limit = [0; 16];
+    for at in [0, 8] {
+        limit[at] = 3;
+    }
+    let kind = Number(libc::RLIMIT_NOFILE.into());
+    match sys::call(libc::SYS_prlimit64, &mut [Number(1), kind, Bytes(&mut limit), Number(0)]) {
+        Ok(_) => println!("starved"),
+        Err(errno) => println!("refused: {errno}"),
+    }
 }
 
 /// Lets the folder `/workspace/race` and a link beside it change places, over and over: whoever looks first and opens

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, its helpers included")]
 
 mod commands;
+mod escape;
 mod program;
 mod quickstart;
 mod serve;
