@@ -111,6 +111,7 @@ fn environment(ids: &Ids, clock: &Clock) -> EnvironmentRecord {
         updated_at: clock.now(),
         archived_at: None,
         body: "{}".to_owned(),
+        sandbox: None,
     }
 }
 

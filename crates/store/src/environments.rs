@@ -29,18 +29,21 @@ pub struct EnvironmentRecord {
     pub archived_at: Option<Timestamp>,
     /// The environment as clients read it.
     pub body: String,
+    /// What it says of its sandboxes beyond that, JSON.
+    pub sandbox: Option<String>,
 }
 
-const COLUMNS: &str = "it.id, it.workspace, it.name, it.created_at, it.updated_at, it.archived_at, it.body";
+const COLUMNS: &str = "it.id, it.workspace, it.name, it.created_at, it.updated_at, it.archived_at, it.body,
+ it.sandbox";
 
 impl Store {
     /// Adds an environment.
     pub async fn insert_environment(&self, environment: &EnvironmentRecord) -> Result<(), Error> {
-        let EnvironmentRecord { id, workspace, name, created_at, updated_at, archived_at, body } =
+        let EnvironmentRecord { id, workspace, name, created_at, updated_at, archived_at, body, sandbox } =
             environment;
         let insert = Stmt::new(
-            "INSERT INTO environment (id, workspace, name, created_at, updated_at, archived_at, body)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO environment (id, workspace, name, created_at, updated_at, archived_at, body, sandbox)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             [
                 id.into(),
                 workspace.into(),
@@ -49,6 +52,7 @@ impl Store {
                 (*updated_at).into(),
                 (*archived_at).into(),
                 body.into(),
+                sandbox.as_ref().into(),
             ],
         );
         match self.backend.commit("insert an environment", vec![insert]).await? {
@@ -66,7 +70,8 @@ impl Store {
         id: &EnvironmentId,
     ) -> Result<Option<EnvironmentRecord>, Error> {
         let find = Stmt::new(
-            "SELECT it.id, it.workspace, it.name, it.created_at, it.updated_at, it.archived_at, it.body
+            "SELECT it.id, it.workspace, it.name, it.created_at, it.updated_at, it.archived_at, it.body,
+               it.sandbox
              FROM environment it WHERE it.workspace = $1 AND it.id = $2",
             [workspace.into(), id.into()],
         );
@@ -80,7 +85,8 @@ impl Store {
         name: &str,
     ) -> Result<Option<EnvironmentRecord>, Error> {
         let find = Stmt::new(
-            "SELECT it.id, it.workspace, it.name, it.created_at, it.updated_at, it.archived_at, it.body
+            "SELECT it.id, it.workspace, it.name, it.created_at, it.updated_at, it.archived_at, it.body,
+               it.sandbox
              FROM environment it WHERE it.workspace = $1 AND it.name = $2 AND it.archived_at IS NULL
              ORDER BY it.created_at, it.id LIMIT 1",
             [workspace.into(), name.into()],
@@ -95,16 +101,17 @@ impl Store {
         environment: &EnvironmentRecord,
         expected: Timestamp,
     ) -> Result<(), Error> {
-        let EnvironmentRecord { id, workspace, name, created_at: _, updated_at, archived_at, body } =
+        let EnvironmentRecord { id, workspace, name, created_at: _, updated_at, archived_at, body, sandbox } =
             environment;
         let replace = Stmt::new(
-            "UPDATE environment SET name = $1, updated_at = $2, archived_at = $3, body = $4
-             WHERE workspace = $5 AND id = $6 AND updated_at = $7",
+            "UPDATE environment SET name = $1, updated_at = $2, archived_at = $3, body = $4, sandbox = $5
+             WHERE workspace = $6 AND id = $7 AND updated_at = $8",
             [
                 name.into(),
                 (*updated_at).into(),
                 (*archived_at).into(),
                 body.into(),
+                sandbox.as_ref().into(),
                 workspace.into(),
                 id.into(),
                 expected.into(),
@@ -165,5 +172,6 @@ fn read(mut row: Row) -> Result<EnvironmentRecord, Error> {
         updated_at: row.time("change of an environment")?,
         archived_at: row.optional_time("archiving of an environment")?,
         body: row.text("body of an environment")?,
+        sandbox: row.optional_text("sandbox of an environment")?,
     })
 }

@@ -7,6 +7,7 @@
 mod agents;
 mod backend;
 mod blobs;
+mod builds;
 mod environments;
 mod error;
 mod fence;
@@ -36,6 +37,9 @@ pub use blobs::BlobReader;
 pub use blobs::BlobTarget;
 pub use blobs::BlobWriter;
 pub use blobs::Blobs;
+pub use builds::BuildEnd;
+pub use builds::BuildRecord;
+pub use builds::BuildState;
 pub use environments::EnvironmentRecord;
 pub use error::Error;
 pub use fence::Append;

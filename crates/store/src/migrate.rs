@@ -23,6 +23,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../../migrations/sqlite/0002_sandbox.sql"),
         postgres: include_str!("../../../migrations/postgres/0002_sandbox.sql"),
     },
+    Migration {
+        version: 3,
+        name: "build",
+        sqlite: include_str!("../../../migrations/sqlite/0003_build.sql"),
+        postgres: include_str!("../../../migrations/postgres/0003_build.sql"),
+    },
 ];
 
 /// Key of the advisory lock under which a PostgreSQL schema is changed: the first letters of the program's name.

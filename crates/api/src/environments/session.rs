@@ -38,6 +38,11 @@ impl SessionEnvironment {
             Config::SelfHosted => None,
         }
     }
+
+    /// Whether anything has to be installed before its sandboxes can be made.
+    pub fn installs(&self) -> bool {
+        self.packages().is_some_and(|packages| !packages.is_empty() || self.sandbox.setup.is_some())
+    }
 }
 
 impl Default for SessionEnvironment {

@@ -78,6 +78,7 @@ impl World {
             updated_at: now,
             archived_at: None,
             body: json!({"id": id, "type": "environment"}).to_string(),
+            sandbox: None,
         }
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod blobs;
+mod builds;
 mod crash;
 mod disk;
 mod fixture;
@@ -56,6 +57,11 @@ scenarios! {
         a_sandbox_expires_on_its_node_first_and_everywhere_later_and_with_its_session,
         sessions_that_are_gone_or_archived_are_not_known,
         blobs_that_no_sandbox_names_are_told_apart;
+    builds:
+        only_one_node_builds_at_a_time,
+        a_build_whose_lease_ran_out_is_begun_anew,
+        a_failed_build_keeps_its_last_lines_until_it_is_begun_anew,
+        builds_that_nobody_wants_are_found_and_forgotten;
     log:
         appended_entries_are_read_byte_for_byte,
         an_append_changes_the_row_in_the_same_commit,

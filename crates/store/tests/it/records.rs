@@ -150,6 +150,7 @@ pub(crate) async fn an_environment_changed_by_somebody_else_is_not_overwritten(w
     let changed = store::EnvironmentRecord {
         name: "changed".to_owned(),
         updated_at: read.updated_at.plus_millis(1),
+        sandbox: Some(r#"{"setup":"x"}"#.to_owned()),
         ..read.clone()
     };
     store.replace_environment(&changed, read.updated_at).await.unwrap();
