@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::limits::ANSWER_TIME_MAX;
 use crate::packets::Packets;
-use crate::sys;
+use crate::sys::socket;
 use crate::wire::Ask;
 use crate::wire::Report;
 use crate::wire::SOCKET;
@@ -57,6 +57,6 @@ impl Client {
         // Through the folder's descriptor, because a whole path may be longer than an address holds.
         let flags = libc::O_PATH | libc::O_DIRECTORY;
         let folder = std::fs::File::options().read(true).custom_flags(flags).open(&self.data_dir)?;
-        Packets::new(sys::connect(&format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))?)
+        Packets::new(socket::connect(&format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))?)
     }
 }

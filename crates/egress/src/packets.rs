@@ -9,7 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::limits::MESSAGE_BYTES_MAX;
-use crate::sys;
+use crate::sys::socket;
 
 /// Answers carry a policy, which may have filled a message, and more.
 const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 32 * 1024;
@@ -21,15 +21,15 @@ pub(crate) struct Packets(AsyncFd<OwnedFd>);
 impl Packets {
     /// Takes over a socket. Must be called inside a runtime.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        sys::unblock(socket.as_fd())?;
-        Ok(Self(sys::watch(socket)?))
+        socket::unblock(socket.as_fd())?;
+        Ok(Self(socket::watch(socket)?))
     }
 
     /// The next message and what is attached to it; `None` when the other side is gone.
     pub(crate) async fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         let receive = |socket: &OwnedFd| {
             let mut buffer = vec![0; ANSWER_BYTES_MAX];
-            let (length, fds) = sys::receive(socket.as_fd(), &mut buffer)?;
+            let (length, fds) = socket::receive(socket.as_fd(), &mut buffer)?;
             buffer.truncate(length);
             Ok((buffer, fds))
         };
@@ -39,13 +39,13 @@ impl Packets {
 
     /// Sends a message.
     pub(crate) async fn send(&self, bytes: &[u8], attached: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.0.async_io(Interest::WRITABLE, |socket| sys::send(socket.as_fd(), bytes, attached)).await
+        self.0.async_io(Interest::WRITABLE, |socket| socket::send(socket.as_fd(), bytes, attached)).await
     }
 
     /// The next connection to a listening socket and the user on its other end.
     pub(crate) async fn accept(&self) -> io::Result<(Self, u32)> {
-        let socket = self.0.async_io(Interest::READABLE, |socket| sys::accept(socket.as_fd())).await?;
-        let user = sys::peer_user(socket.as_fd())?;
+        let socket = self.0.async_io(Interest::READABLE, |socket| socket::accept(socket.as_fd())).await?;
+        let user = socket::peer_user(socket.as_fd())?;
         Ok((Self::new(socket)?, user))
     }
 }

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use crate::proxy;
 use crate::session::Session;
 use crate::stub;
-use crate::sys;
-use crate::sys::Kind;
+use crate::sys::socket;
+use crate::sys::socket::Kind;
 
 /// Serves the listeners of a sandbox: DNS over datagrams, DNS over connections, the proxy, and further listeners for
 /// transparent connections. Dropping the set ends every connection. Must be called inside a runtime.
@@ -42,9 +42,9 @@ fn listener(socket: OwnedFd) -> io::Result<tokio::net::TcpListener> {
 
 /// A descriptor that has come from elsewhere is used only as what it is.
 fn checked(socket: OwnedFd, wanted: Kind) -> io::Result<OwnedFd> {
-    if sys::kind(socket.as_fd())? != wanted {
+    if socket::kind(socket.as_fd())? != wanted {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a listener is of another kind"));
     }
-    sys::unblock(socket.as_fd())?;
+    socket::unblock(socket.as_fd())?;
     Ok(socket)
 }

@@ -34,7 +34,7 @@ use crate::resolve::Cache;
 use crate::resolve::Resolve;
 use crate::resolve::ResolveError;
 use crate::resolve::System;
-use crate::sys;
+use crate::sys::socket;
 
 /// Where sandboxes find the proxy.
 pub const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 61128);
@@ -77,7 +77,7 @@ impl Default for Settings {
 
 /// Where a connection was going: before it was redirected, or else where it came in.
 fn destination(stream: &TcpStream) -> io::Result<SocketAddr> {
-    sys::original_destination(stream.as_fd()).or_else(|_| stream.local_addr())
+    socket::original_destination(stream.as_fd()).or_else(|_| stream.local_addr())
 }
 
 /// One session.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::ledger::Entry;
 use crate::ledger::Totals;
 use crate::policy::Policy;
-use crate::sys;
+use crate::sys::socket;
 
 /// Name of the socket file, in the data folder, on which servers find this process.
 pub const SOCKET: &str = "egress.sock";
@@ -71,5 +71,5 @@ pub struct Report {
 /// [`DESCRIPTORS_MAX`](crate::limits::DESCRIPTORS_MAX) of them, in one message of at most
 /// [`MESSAGE_BYTES_MAX`](crate::limits::MESSAGE_BYTES_MAX).
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], attached: &[BorrowedFd<'_>]) -> io::Result<()> {
-    sys::send(socket, bytes, attached)
+    socket::send(socket, bytes, attached)
 }
