@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     /// How much of the first outgoing frame was sent.
     sent: usize,
     is_broken: bool,
+    /// Whether it is to be told when the shells are at rest.
+    pub(crate) awaits_rest: bool,
 }
 
 impl Connection {
@@ -38,6 +40,7 @@ impl Connection {
             outgoing_bytes: 0,
             sent: 0,
             is_broken: false,
+            awaits_rest: false,
         })
     }
 

@@ -34,6 +34,11 @@ pub(crate) const COMMAND_TIME_MAX: Duration = Duration::from_mins(10);
 /// Bytes that a shell may report after a call (its exported variables) before it counts as broken.
 pub(crate) const REPORT_BYTES_MAX: usize = 4 << 20;
 
+/// Time for all idle shells to save their state before a rest goes on without those that have not.
+pub(crate) const REST_TIME: Duration = Duration::from_secs(2);
+/// Bytes of the file that keeps the state of shells; those used longest ago are left out.
+pub(crate) const SAVED_BYTES_MAX: usize = 8 << 20;
+
 /// How often the processes of a call that is being ended are looked at.
 pub(crate) const ENDING_TICK: Duration = Duration::from_millis(20);
 /// From INT to TERM after a time-out: long enough for a test runner to print its summary.

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use hand::confine;
 use hand::confine::Probe;
+use hand::serve::Place;
 use hand::start::Start;
 
 /// Exit status when the process was not started by a spawner.
@@ -22,23 +23,24 @@ fn main() -> ExitCode {
         return status;
     }
     let Some(control) = confine::control() else { return ExitCode::from(NOT_STARTED_BY_A_SPAWNER) };
-    if let Some(place) = hand::serve::Place::unconfined(std::env::args_os().skip(1)) {
-        hand::serve::run_at(control, place);
+    if let Some(place) = Place::unconfined(std::env::args_os().skip(1)) {
+        hand::serve::run(control, place);
     }
     let walls = match confine::read_start(control.as_fd()) {
-        Ok(Start::Sandbox(spec)) => confine::enter(&spec),
-        Ok(Start::Layer(spec)) => hand::layer::run(control, &spec),
+        Ok(Start::Sandbox(spec)) => confine::enter(&spec).map(|listeners| (listeners, spec.variables)),
+        Ok(Start::Layer(spec)) => hand::layer::run(control.as_fd(), &spec),
         Err(error) => Err(error),
     };
-    let stand = match walls {
-        Ok(listeners) => confine::hand_over(control.as_fd(), listeners).is_ok(),
-        Err(error) => {
-            // If the spawner has gone, nobody is left to be told.
-            drop(confine::tell(control.as_fd(), &Err(error)));
-            false
+    match walls {
+        Ok((listeners, variables)) => {
+            if confine::hand_over(control.as_fd(), listeners).is_ok() {
+                hand::serve::run(control, Place { variables, ..Place::default() });
+            }
         }
-    };
-    if stand { hand::serve::run(control) } else { ExitCode::from(WALLS_FAILED) }
+        // If the spawner has gone, nobody is left to be told.
+        Err(error) => drop(confine::tell(control.as_fd(), &Err(error))),
+    }
+    ExitCode::from(WALLS_FAILED)
 }
 
 /// `--probe NAME` tries one wall by itself and says what came of it.

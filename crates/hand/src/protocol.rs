@@ -64,6 +64,9 @@ pub enum Request {
         /// The calls.
         ids: Vec<String>,
     },
+    /// Save what every idle shell knows to the sandbox's files, and end it. One that works is left alone. Answered with
+    /// [`Response::Rested`].
+    Rest,
     /// Ask for a [`Response::Pong`].
     Ping,
 }
@@ -88,6 +91,8 @@ pub enum Response {
         /// What is known of it.
         state: CallState,
     },
+    /// Answer to [`Request::Rest`]: what could be saved is in the files.
+    Rested,
     /// Answer to [`Request::Ping`].
     Pong,
 }
@@ -203,6 +208,7 @@ impl TryFrom<RequestFields> for Request {
             "recall" => Self::Recall { id: required(id, "id")? },
             "cancel" => Self::Cancel { id: required(id, "id")? },
             "acknowledge" => Self::Acknowledge { ids: required(ids, "ids")? },
+            "rest" => Self::Rest,
             "ping" => Self::Ping,
             unknown => return Err(format!("unknown op {unknown:?}")),
         };
@@ -232,6 +238,7 @@ impl TryFrom<ResponseFields> for Response {
                 is_error: required(is_error, "is_error")?,
             },
             "state" => Self::State { id: required(id, "id")?, state: required(state, "state")? },
+            "rested" => Self::Rested,
             "pong" => Self::Pong,
             unknown => return Err(format!("unknown op {unknown:?}")),
         };

@@ -4,36 +4,40 @@
 //! output of shells; whatever ends is pushed to every connection and kept until it is acknowledged. Every zombie is
 //! reaped, ours or not: the hand is the first process of its namespace.
 
+mod files;
+mod place;
+mod rest;
+mod results;
+
 use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use self::place::Place;
+
+use self::files::Waiting;
+use self::rest::Rest;
+use self::results::frame_of;
 use crate::calls::Calls;
 use crate::calls::Standing;
 use crate::connection::Connection;
 use crate::drains::Drains;
 use crate::limits::CONNECTIONS_MAX;
 use crate::limits::SHELLS_MAX;
-use crate::limits::WORKERS_MAX;
 use crate::process;
 use crate::protocol::CallState;
 use crate::protocol::Request;
 use crate::protocol::Response;
 use crate::protocol::control;
-use crate::protocol::encode;
 use crate::scratch;
 use crate::shell::Ended;
 use crate::shell::INTERRUPTED;
@@ -44,45 +48,9 @@ use crate::tools::Tool;
 use crate::tools::bash;
 use crate::worker::Worker;
 
-/// Where things are in the sandbox.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// Where relative paths start, and each new shell.
-    pub workspace: PathBuf,
-    /// Home of the shells.
-    pub home: PathBuf,
-    /// Private folder for what does not fit in a result. Made when it is needed.
-    pub scratch: PathBuf,
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self { workspace: "/workspace".into(), home: "/root".into(), scratch: "/tmp/.journeyman".into() }
-    }
-}
-
-impl Place {
-    /// The place for `--unconfined FOLDER`: a hand without walls, as the tests run it.
-    pub fn unconfined(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
-        let folder =
-            arguments.next().filter(|argument| argument == "--unconfined").and_then(|_| arguments.next())?;
-        let folder = PathBuf::from(folder);
-        Some(Self {
-            workspace: folder.join("workspace"),
-            home: folder.join("home"),
-            scratch: folder.join("scratch"),
-        })
-    }
-}
-
-/// Serves calls in the usual place until the spawner says quit or goes away.
-pub fn run(control: OwnedFd) -> ! {
-    run_at(control, Place::default())
-}
-
-/// As [`run`], elsewhere.
+/// Serves calls at `place` until the spawner says quit or goes away.
 #[expect(clippy::exit, reason = "this is the whole life of the process")]
-pub fn run_at(control: OwnedFd, place: Place) -> ! {
+pub fn run(control: OwnedFd, place: Place) -> ! {
     let status = match Server::new(control, place).and_then(Server::serve) {
         Ok(()) => 0,
         Err(_) => 1,
@@ -104,20 +72,6 @@ enum Source {
     Drain(usize),
 }
 
-/// A file tool that waits for its turn.
-struct Waiting {
-    id: String,
-    tool: Tool,
-    input: Arc<RawValue>,
-}
-
-/// An outcome as a file tool writes it.
-#[derive(Deserialize)]
-struct Answer {
-    content: Vec<Arc<RawValue>>,
-    is_error: bool,
-}
-
 struct Server {
     control: File,
     children: File,
@@ -131,6 +85,7 @@ struct Server {
     /// Index in `shells` by thread.
     threads: HashMap<String, usize>,
     drains: Drains,
+    rest: Rest,
     /// Number of file tools started, which tells their overflow files apart.
     started: u64,
     is_over: bool,
@@ -141,6 +96,7 @@ impl Server {
         sys::reserve_low_descriptors()?;
         sys::adopt_orphans()?;
         sys::set_usual_umask();
+        let rest = Rest::new(place.saved.clone());
         Ok(Self {
             control: File::from(control),
             children: sys::child_signals()?,
@@ -152,6 +108,7 @@ impl Server {
             shells: Vec::new(),
             threads: HashMap::new(),
             drains: Drains::default(),
+            rest,
             started: 0,
             is_over: false,
         })
@@ -212,7 +169,7 @@ impl Server {
     fn wake_at(&self, now: Instant) -> Option<Instant> {
         let workers = self.workers.iter().flatten().map(|worker| worker.deadline);
         let shells = self.shells.iter().filter_map(|shell| shell.wake_at(now));
-        workers.chain(shells).chain(self.drains.wake_at()).min()
+        workers.chain(shells).chain(self.drains.wake_at()).chain(self.rest.wake_at()).min()
     }
 
     /// Indices stay valid while a turn lasts: things are only added to the lists, and removed in `sweep`.
@@ -256,7 +213,9 @@ impl Server {
         drop(self.children.read(&mut bell));
         while let Some((pid, exit)) = sys::reap() {
             let Some(index) = self.shells.iter().position(|shell| shell.is_bash(pid)) else { continue };
+            let was_retiring = self.shells[index].is_retiring();
             let ended = self.shells[index].on_exit(exit, &self.place);
+            self.rest.note(was_retiring);
             if let Some(ended) = ended {
                 self.end(ended);
             }
@@ -281,6 +240,7 @@ impl Server {
                         self.calls.acknowledge(id);
                     }
                 }
+                Request::Rest => self.begin_rest(index),
                 Request::Ping => self.answer(index, &Response::Pong),
             }
         }
@@ -320,17 +280,10 @@ impl Server {
             return *index;
         }
         let index = self.shells.len();
-        self.shells.push(Shell::new(thread.clone(), index as u64));
+        let state = self.rest.take(&thread);
+        self.shells.push(Shell::new(thread.clone(), index as u64, state));
         self.threads.insert(thread, index);
         index
-    }
-
-    fn recall(&mut self, index: usize, id: &str) {
-        let state = self.calls.state(id);
-        self.answer(index, &Response::State { id: id.to_owned(), state });
-        if let Standing::Finished(frame) = self.calls.standing(id) {
-            self.connections[index].send(frame);
-        }
     }
 
     fn cancel(&mut self, id: &str) {
@@ -344,39 +297,6 @@ impl Server {
         let ended: Vec<Ended> = self.shells.iter_mut().filter_map(|shell| shell.cancel(id)).collect();
         for ended in ended {
             self.end(ended);
-        }
-    }
-
-    fn start_workers(&mut self) {
-        while self.workers.len() < WORKERS_MAX
-            && let Some(Waiting { id, tool, input }) = self.waiting.pop_front()
-        {
-            self.started += 1;
-            let overflow = self.place.scratch.join(format!("{}-{}.txt", tool.name(), self.started));
-            match Worker::start(id.clone(), tool, input.get(), &self.place, &overflow) {
-                Ok(worker) => self.workers.push(Some(worker)),
-                Err(error) => {
-                    let text = format!("{}: the tool could not be started: {error}", tool.name());
-                    self.finish(&id, &Outcome::error(text));
-                }
-            }
-        }
-    }
-
-    fn on_worker(&mut self, index: usize) {
-        let Some(worker) = self.workers[index].take_if(Worker::read) else { return };
-        let (id, tool) = (worker.id.clone(), worker.tool);
-        let answer = match worker.answer() {
-            Ok(answer) => answer,
-            Err(outcome) => return self.finish(&id, &outcome),
-        };
-        let Ok(Answer { content, is_error }) = serde_json::from_slice(&answer) else {
-            let text = format!("{}: the tool ended in the middle of its result", tool.name());
-            return self.finish(&id, &Outcome::error(text));
-        };
-        match encode(&Response::Result { id: id.clone(), content, is_error }) {
-            Ok(frame) => self.publish(&id, frame.into()),
-            Err(error) => self.finish(&id, &Outcome::error(error.to_string())),
         }
     }
 
@@ -394,32 +314,6 @@ impl Server {
         }
     }
 
-    fn end(&mut self, ended: Ended) {
-        let Ended { id, outcome, drain } = ended;
-        if let Some(drain) = drain {
-            self.drains.add(drain);
-        }
-        self.finish(&id, &outcome);
-    }
-
-    fn finish(&mut self, id: &str, outcome: &Outcome) {
-        self.publish(id, frame_of(id, outcome));
-    }
-
-    fn publish(&mut self, id: &str, frame: Rc<[u8]>) {
-        for connection in &mut self.connections {
-            connection.send(Rc::clone(&frame));
-        }
-        let text = "the result of this call was dropped: too many results wait to be acknowledged";
-        self.calls.finish(id, frame, |id| frame_of(id, &Outcome::error(text.to_owned())));
-    }
-
-    fn answer(&mut self, index: usize, response: &Response) {
-        if let Ok(frame) = encode(response) {
-            self.connections[index].send(frame.into());
-        }
-    }
-
     fn on_time(&mut self, now: Instant) {
         for worker in self.workers.iter_mut().flatten() {
             if now >= worker.deadline {
@@ -431,6 +325,7 @@ impl Server {
             self.go_on(index, ended);
         }
         self.drains.on_time(now);
+        self.end_rest(now);
     }
 
     fn sweep(&mut self) {
@@ -448,18 +343,6 @@ impl Server {
             oldest.retire(Instant::now());
         }
     }
-}
-
-/// The frame of a result.
-fn frame_of(id: &str, outcome: &Outcome) -> Rc<[u8]> {
-    let content = outcome.content.iter().map(|block| {
-        let json = serde_json::value::to_raw_value(block).expect("a block is plain strings, always JSON");
-        Arc::from(json)
-    });
-    let result =
-        Response::Result { id: id.to_owned(), content: content.collect(), is_error: outcome.is_error };
-    let frame = encode(&result).expect("outcomes made in this process are far below the bound of a frame");
-    frame.into()
 }
 
 /// Ends all that was started. For the first process of a namespace the kernel does it.

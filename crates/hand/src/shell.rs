@@ -30,6 +30,13 @@ use crate::tools::bash::seconds;
 /// Result of a call that was cancelled.
 pub(crate) const INTERRUPTED: &str = "Tool execution was interrupted before completion. Please retry.";
 
+/// How a shell ended that nobody used.
+const IDLE: &str = "was put away while it was idle";
+/// What a shell remembers that could save it all.
+const EVERYTHING: &str = "variables and functions";
+/// Status of a process that was ended by KILL, as shells tell it.
+const KILLED: i32 = 128 + libc::SIGKILL;
+
 /// The shell of one thread.
 pub(crate) struct Shell {
     thread: String,
@@ -68,15 +75,15 @@ impl Ended {
 }
 
 impl Shell {
-    /// A shell that will be started when it is needed.
-    pub(crate) fn new(thread: String, number: u64) -> Self {
+    /// A shell that will be started when it is needed, where `state` from a former life of the sandbox brings it.
+    pub(crate) fn new(thread: String, number: u64, state: Option<Vec<u8>>) -> Self {
         Self {
             thread,
             number,
             bash: None,
-            state: Vec::new(),
+            note: state.as_ref().map(|_| put_away()),
+            state: state.unwrap_or_default(),
             is_restoring: false,
-            note: None,
             queue: VecDeque::new(),
             call: None,
             rung: 0,
@@ -138,10 +145,7 @@ impl Shell {
         let pid = bash.pid;
         self.is_restoring = !self.state.is_empty();
         if self.is_restoring {
-            let mut script = self.state.clone();
-            // The script may set the driver's own variables too.
-            script.extend_from_slice(b"\n__jm_seq=0 __jm_last=0\n");
-            bash.ring(0, &script, "/dev/null".as_ref())?;
+            bash.restore(&self.state)?;
         }
         Ok(pid)
     }
@@ -215,16 +219,16 @@ impl Shell {
         let was_restoring = std::mem::take(&mut self.is_restoring);
         // One that ended half restored knows less than what it was restored from.
         let saved = bash.last_state().filter(|_| !was_restoring);
-        let kept = if saved.is_some() { "variables and functions" } else { "exported variables" };
+        let kept = if saved.is_some() { EVERYTHING } else { "exported variables" };
         self.state = saved.unwrap_or_else(|| std::mem::take(&mut self.state));
+        let was_retiring = self.retiring.take().is_some();
         let how = match exit {
-            _ if self.retiring.take().is_some() => "was put away while it was idle".to_owned(),
+            _ if was_retiring => IDLE.to_owned(),
             Exit::Status(status) => format!("ended with status {status}"),
             Exit::Signal(libc::SIGKILL) => "was killed, perhaps for want of memory".to_owned(),
             Exit::Signal(signal) => format!("was ended by signal {signal}"),
         };
-        self.note =
-            Some(format!("[the shell {how}; a new one starts in the same directory with the same {kept}]"));
+        self.note = Some(told(&how, kept));
         if reported.is_some() {
             return reported;
         }
@@ -339,7 +343,13 @@ impl Shell {
                 parts.push(format!("bash: bash command timed out after {}s", seconds(time)));
                 true
             }
-            None => status != Some(0),
+            None => {
+                // The shell's own end has a note of its own.
+                if status == Some(KILLED) && self.bash.is_some() {
+                    parts.push("[killed, perhaps for want of memory]".to_owned());
+                }
+                status != Some(0)
+            }
         };
         parts.extend(self.note.take());
         parts.retain(|part| !part.is_empty());
@@ -358,6 +368,18 @@ impl Shell {
         self.bash.is_some() && self.call.is_none() && self.queue.is_empty() && self.retiring.is_none()
     }
 
+    /// Whether its bash is saving its state and ending.
+    pub(crate) fn is_retiring(&self) -> bool {
+        self.retiring.is_some()
+    }
+
+    /// Its thread, and the script that brings another shell to where it is. `None` while it works, and when there is
+    /// nothing to restore.
+    pub(crate) fn saved(&self) -> Option<(&str, &[u8])> {
+        let is_at_rest = self.bash.is_none() && self.call.is_none() && !self.state.is_empty();
+        is_at_rest.then_some((self.thread.as_str(), self.state.as_slice()))
+    }
+
     /// Asks an idle bash to save its state and end.
     pub(crate) fn retire(&mut self, now: Instant) {
         if let Some(bash) = &self.bash {
@@ -371,4 +393,14 @@ impl Shell {
         let reports = self.bash.as_ref().map(|bash| bash.reports.as_raw_fd());
         (reports, self.call.as_ref().and_then(Call::pipe).map(AsRawFd::as_raw_fd))
     }
+}
+
+/// What the next result tells of a shell that has ended.
+fn told(how: &str, kept: &str) -> String {
+    format!("[the shell {how}; a new one starts in the same directory with the same {kept}]")
+}
+
+/// The same of one that was put away in a former life of the sandbox.
+fn put_away() -> String {
+    told(IDLE, EVERYTHING)
 }

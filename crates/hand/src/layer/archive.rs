@@ -164,8 +164,17 @@ impl<R: Read> Reader<R> {
     }
 
     fn entry(&mut self, block: &[u8; BLOCK_BYTES], size: u64, extended: Extended) -> Result<Entry, Error> {
-        let Extended { path, link, size: long_size, uid, gid, modified, attributes, sparse_size, has_old_sparse } =
-            extended;
+        let Extended {
+            path,
+            link,
+            size: long_size,
+            uid,
+            gid,
+            modified,
+            attributes,
+            sparse_size,
+            has_old_sparse,
+        } = extended;
         let path = path.unwrap_or_else(|| plain_path(block));
         self.path.clone_from(&path);
         self.entries += 1;
@@ -279,7 +288,11 @@ impl<R: Read> Reader<R> {
             if self.bytes == BLOCK_BYTES as u64 { "it is no tar archive" } else { "a header is broken" };
         let said = field(&block[148..156]).ok_or_else(|| self.malformed(complaint))?;
         let sum = |value: fn(u8) -> i64| -> i64 {
-            block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { value(*byte) }).sum()
+            block
+                .iter()
+                .enumerate()
+                .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { value(*byte) })
+                .sum()
         };
         // Some old programs took the bytes for signed.
         let sums = [sum(i64::from), sum(|byte| i64::from(byte.cast_signed()))];

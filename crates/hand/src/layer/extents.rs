@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn maps_survive_a_round_trip() {
-        for extents in [vec![], vec![(0, 5)], vec![(7, 1)], (0..1000).map(|index| (index * 10, 3)).collect()] {
+        for extents in [vec![], vec![(0, 5)], vec![(7, 1)], (0..1000).map(|index| (index * 10, 3)).collect()]
+        {
             let read = parse(&map(&extents, 10_000), 10_000).unwrap();
             assert_eq!(read.iter().filter(|(_, length)| *length > 0).copied().collect::<Vec<_>>(), extents);
         }
@@ -133,7 +134,8 @@ mod tests {
 
     #[test]
     fn maps_that_lie_are_refused() {
-        for lie in ["x\n", "\n", "1\n5\n6\n", "2\n5\n2\n0\n1\n", "1\n18446744073709551615\n1\n", "99999999\n"] {
+        for lie in ["x\n", "\n", "1\n5\n6\n", "2\n5\n2\n0\n1\n", "1\n18446744073709551615\n1\n", "99999999\n"]
+        {
             assert_eq!(parse(lie.as_bytes(), 10), None, "{lie:?}");
         }
         assert_eq!(parse(b"2\n1\n1\n", 10), None, "it ends early");

@@ -50,7 +50,8 @@ pub(super) fn enter(spec: &LayerSpec) -> Result<(), Error> {
     let drops_groups = match (spec.identity, user_namespace) {
         (Identity::Entered { has_groups }, _) => has_groups,
         (Identity::Range { .. }, namespace) => {
-            let namespace = namespace.ok_or_else(|| Error::new("enter the user namespace", "none was given"))?;
+            let namespace =
+                namespace.ok_or_else(|| Error::new("enter the user namespace", "none was given"))?;
             sys::enter_user_namespace(namespace.as_fd()).step("enter the user namespace")?;
             true
         }

@@ -32,6 +32,9 @@ use super::sys::Time;
 use super::walk::Walk;
 use super::walk::is_reachable;
 
+/// Name and value of an extended attribute.
+type Attribute = (CString, Vec<u8>);
+
 const COPY_BYTES: usize = 256 << 10;
 /// Files smaller than this are not searched for holes.
 const SPARSE_BYTES_MIN: u64 = 64 << 10;
@@ -123,7 +126,7 @@ impl<W: Write> Packer<W> {
         let flags = libc::O_RDONLY | libc::O_NONBLOCK;
         let mut file = sys::open(folder, name, flags, 0).attempt("open", path)?;
         let status = sys::status_of(&file).attempt("look at", path)?;
-        if status.links > 1 {
+        if status.has_other_names {
             if let Some(first) = self.linked.get(&status.identity) {
                 let kind = EntryKind::HardLink(first.clone());
                 return self.plain(path, kind, &status);
@@ -158,7 +161,7 @@ impl<W: Write> Packer<W> {
         file: &mut File,
         path: &[u8],
         status: &Status,
-        attributes: Vec<(CString, Vec<u8>)>,
+        attributes: Vec<Attribute>,
         pieces: &[Extent],
     ) -> Result<(), Error> {
         let map = extents::map(pieces, status.bytes);
@@ -230,7 +233,7 @@ impl<W: Write> Packer<W> {
     }
 }
 
-fn entry(path: &[u8], kind: EntryKind, status: &Status, attributes: Vec<(CString, Vec<u8>)>) -> Entry {
+fn entry(path: &[u8], kind: EntryKind, status: &Status, attributes: Vec<Attribute>) -> Entry {
     Entry {
         path: path.to_vec(),
         kind,
@@ -244,7 +247,7 @@ fn entry(path: &[u8], kind: EntryKind, status: &Status, attributes: Vec<(CString
 
 /// The attributes that users set, and whether the overlay marked the folder as opaque. What belongs to the overlay or to
 /// the machine stays behind, and names with `=`, which an archive cannot hold.
-fn attributes(file: &File) -> io::Result<(Vec<(CString, Vec<u8>)>, bool)> {
+fn attributes(file: &File) -> io::Result<(Vec<Attribute>, bool)> {
     let mut kept = Vec::new();
     let mut is_opaque = false;
     for name in sys::attribute_names(file)? {

@@ -56,7 +56,7 @@ pub(super) struct Status {
     pub(super) bytes: u64,
     /// Bytes that it takes on the disk.
     pub(super) stored_bytes: u64,
-    pub(super) links: u64,
+    pub(super) has_other_names: bool,
     /// Device and inode.
     pub(super) identity: (u64, u64),
     pub(super) modified: Time,
@@ -146,7 +146,7 @@ fn status_at(folder: RawFd, name: &CStr, flags: c_int) -> io::Result<Status> {
         gid: found.st_gid,
         bytes: u64::try_from(found.st_size).unwrap_or(0),
         stored_bytes: u64::try_from(found.st_blocks).unwrap_or(0).saturating_mul(512),
-        links: u64::from(found.st_nlink),
+        has_other_names: found.st_nlink > 1,
         identity: (found.st_dev, found.st_ino),
         modified: Time { seconds: found.st_mtime, nanos: u32::try_from(found.st_mtime_nsec).unwrap_or(0) },
     })
@@ -235,10 +235,8 @@ pub(super) fn make_link(folder: &File, name: &CStr, target: &CStr) -> io::Result
 /// Gives the file `(folder, name)` a second name.
 pub(super) fn make_hard_link(from: (&File, &CStr), to: (&File, &CStr)) -> io::Result<()> {
     // SAFETY: NUL-terminated strings and open descriptors.
-    check(unsafe {
-        libc::linkat(from.0.as_raw_fd(), from.1.as_ptr(), to.0.as_raw_fd(), to.1.as_ptr(), 0)
-    })
-    .map(drop)
+    check(unsafe { libc::linkat(from.0.as_raw_fd(), from.1.as_ptr(), to.0.as_raw_fd(), to.1.as_ptr(), 0) })
+        .map(drop)
 }
 
 /// Removes a name; of a folder only when it is empty.
@@ -305,9 +303,8 @@ pub(super) fn attribute(file: &File, name: &CStr) -> io::Result<Vec<u8>> {
     // The most that the kernel gives.
     let mut value = vec![0_u8; 64 << 10];
     // SAFETY: a NUL-terminated string, and a buffer with its length.
-    let length = unsafe {
-        libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
-    };
+    let length =
+        unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
     value.truncate(usize::try_from(length).map_err(|_| io::Error::last_os_error())?);
     Ok(value)
 }

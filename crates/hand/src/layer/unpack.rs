@@ -36,8 +36,7 @@ const TIMES_BYTES_MAX: usize = 16 << 20;
 
 /// Unpacks the archive `input`, compressed or not, into the folder `root`, which nobody else writes to meanwhile.
 pub fn unpack(root: &File, input: impl Read, limits: &Limits) -> Result<Unpacked, Error> {
-    let input = compression::decompress(input)
-        .map_err(|source| Error::Input { path: shown(b""), source })?;
+    let input = compression::decompress(input).map_err(|source| Error::Input { path: shown(b""), source })?;
     let mut reader = Reader::new(input, *limits);
     let mut unpacker = Unpacker {
         root,
@@ -109,7 +108,8 @@ impl Unpacker<'_> {
             EntryKind::File { stored: _, sparse } => self.make_file(&folder, last, entry, *sparse, reader),
             EntryKind::HardLink(target) => self.make_hard_link(&folder, last, target, &entry.path),
             EntryKind::Link(target) => {
-                let c_target = CString::new(target.as_slice()).map_err(|_| io::ErrorKind::InvalidInput.into());
+                let c_target =
+                    CString::new(target.as_slice()).map_err(|_| io::ErrorKind::InvalidInput.into());
                 self.make(&folder, last, &entry.path, |folder, name| {
                     sys::make_link(folder, name, c_target.as_ref().map_err(|error: &io::Error| error.kind())?)
                 })?;
@@ -229,7 +229,8 @@ impl Unpacker<'_> {
         reader: &mut Reader<impl Read>,
     ) -> Result<(), Error> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
-        let file = self.make(folder, last, &entry.path, |folder, name| sys::open(folder, name, flags, 0o600))?;
+        let file =
+            self.make(folder, last, &entry.path, |folder, name| sys::open(folder, name, flags, 0o600))?;
         match sparse {
             None => {
                 let pieces = [(0, reader.left())];
@@ -271,11 +272,18 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn make_hard_link(&mut self, folder: &File, last: &CStr, target: &[u8], path: &[u8]) -> Result<(), Error> {
+    fn make_hard_link(
+        &mut self,
+        folder: &File,
+        last: &CStr,
+        target: &[u8],
+        path: &[u8],
+    ) -> Result<(), Error> {
         let target = Name::parse(target)?;
         let refused = |complaint| Error::Refused { path: shown(path), complaint };
         let Some(target_last) = &target.last else { return Err(refused("it is a link to a folder")) };
-        let target_folder = open_folder(self.root, &target.folder).attempt("find the file of the link", path)?;
+        let target_folder =
+            open_folder(self.root, &target.folder).attempt("find the file of the link", path)?;
         let status = sys::status(&target_folder, target_last).attempt("find the file of the link", path)?;
         if status.kind != Kind::File {
             return Err(refused("it is a link to something that is no file"));

@@ -86,7 +86,9 @@ impl<'a> Walk<'a> {
     }
 
     fn open_again(&mut self) -> Result<(), Error> {
-        let Some(level) = self.levels.last_mut().filter(|level| level.folder.is_none()) else { return Ok(()) };
+        let Some(level) = self.levels.last_mut().filter(|level| level.folder.is_none()) else {
+            return Ok(());
+        };
         let path = self.path.strip_suffix(b"/").unwrap_or(b".");
         let c_path = CString::new(path).expect("made of names without NUL");
         let folder = sys::open_plain_folder(self.root, &c_path).attempt("open", path)?;

@@ -2,8 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 
 use serde::Serialize;
@@ -27,19 +26,18 @@ const WALLS_FAILED: i32 = 3;
 /// Shuts this process in with the folder, does the work on the stream that the spawner hands over, and ends: with 0 if all
 /// went well.
 #[expect(clippy::exit, reason = "this is the whole life of the process")]
-pub fn run(control: OwnedFd, spec: &LayerSpec) -> ! {
+pub fn run(control: BorrowedFd<'_>, spec: &LayerSpec) -> ! {
     let walls = jail::enter(spec);
-    let told = confine::tell(control.as_fd(), &walls);
+    let told = confine::tell(control, &walls);
     if walls.is_err() || told.is_err() {
         std::process::exit(WALLS_FAILED);
     }
-    let is_done = stream(&control).is_some_and(|stream| match spec.work {
-        Work::Pack => pack_onto(stream),
+    let is_done = stream(control).is_some_and(|stream| match spec.work {
+        Work::Pack => pack_onto(&stream),
         Work::Unpack { limits } => {
             let mut receiver = Receiver::new(&stream);
-            let done = root().and_then(|root| {
-                unpack(&root, &mut receiver, &limits).map_err(|error| describe(&error))
-            });
+            let done = root()
+                .and_then(|root| unpack(&root, &mut receiver, &limits).map_err(|error| describe(&error)));
             let is_told = say(&stream, done);
             receiver.drain();
             is_told
@@ -48,10 +46,10 @@ pub fn run(control: OwnedFd, spec: &LayerSpec) -> ! {
     std::process::exit(i32::from(!is_done))
 }
 
-fn pack_onto(stream: UnixStream) -> bool {
-    let mut sender = Sender::new(&stream);
+fn pack_onto(stream: &UnixStream) -> bool {
+    let mut sender = Sender::new(stream);
     let packed = root().and_then(|root| pack(&root, &mut sender).map_err(|error| describe(&error)));
-    sender.finish().is_ok() && say(&stream, packed)
+    sender.finish().is_ok() && say(stream, packed)
 }
 
 /// Says how it went; true if it went well and was heard.
@@ -69,8 +67,8 @@ fn root() -> Result<File, String> {
 }
 
 /// The stream that the spawner hands over.
-fn stream(control: &OwnedFd) -> Option<UnixStream> {
-    let packet = sys::receive(control).ok()?;
+fn stream(control: BorrowedFd<'_>) -> Option<UnixStream> {
+    let packet = sys::receive(&control).ok()?;
     match packet.bytes.first() {
         Some(&control::ADOPT) => packet.descriptor.map(UnixStream::from),
         Some(_) | None => None,

@@ -73,7 +73,8 @@ impl Bash {
         let folder = if place.workspace.is_dir() { place.workspace.as_path() } else { Path::new("/") };
         let mut program = Command::new(PROGRAM);
         program.arg0("bash").args(["--noprofile", "--norc"]).current_dir(folder);
-        program.env_clear().envs(environment(place)).env(MARK, thread);
+        let own = place.variables.iter().map(|(name, value)| (name, value));
+        program.env_clear().envs(environment(place)).envs(own).env(MARK, thread);
         program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let pid = sys::spawn(&mut program, [&script, &bell_reader, &report_writer, &command])?;
         Ok(Self { pid, reports, doorbell, command, partial: Vec::new(), state_path })
@@ -87,6 +88,15 @@ impl Bash {
         self.command.write_all_at(&[0], command.len() as u64)?;
         self.command.rewind()?;
         self.doorbell.write_all(format!("{number} {}\n", output.display()).as_bytes())
+    }
+
+    /// Hands over the script of a saved state, as command 0.
+    pub(crate) fn restore(&mut self, state: &[u8]) -> io::Result<()> {
+        let mut script = state.to_vec();
+        // The script sets the driver's own variables too, to what they were in another shell.
+        let own = quoted(&self.state_path.to_string_lossy());
+        script.extend_from_slice(format!("\n__jm_seq=0 __jm_last=0 __jm_state={own}\n").as_bytes());
+        self.ring(0, &script, "/dev/null".as_ref())
     }
 
     /// Reports that have come. An error: the shell talks nonsense.

@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Hand {
     pub(crate) child: Child,
     pub(crate) control: Option<OwnedFd>,
-    folder: TempDir,
+    folder: Rc<TempDir>,
 }
 
 pub(crate) struct Client {
@@ -64,34 +65,27 @@ impl Hand {
         for name in ["workspace", "home"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let mut ends = [0; 2];
-        // SAFETY: `ends` has room for both descriptors, which are ours from then on.
-        let (ours, theirs) = unsafe {
-            let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
-            assert_eq!(libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()), 0);
-            (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
-        };
+        Self::start_over(Rc::new(folder), &[])
+    }
+
+    /// Over files that are there, with further variables (`NAME=VALUE`) for its shells.
+    pub(crate) fn start_over(folder: Rc<TempDir>, variables: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hand"));
-        command.arg("--unconfined").arg(folder.path()).env_clear();
-        let source = theirs.as_raw_fd();
-        // SAFETY: between fork and exec only system calls are made.
-        unsafe {
-            command.pre_exec(move || {
-                if source == control::FD {
-                    libc::fcntl(source, libc::F_SETFD, 0);
-                } else {
-                    libc::dup2(source, control::FD);
-                }
-                Ok(())
-            });
-        }
-        let child = command.spawn().unwrap();
-        Self { child, control: Some(ours), folder }
+        command.arg("--unconfined").arg(folder.path()).args(variables).env_clear();
+        let (child, control) = launch(&mut command, || Ok(()));
+        Self { child, control: Some(control), folder }
     }
 
     /// A hand that was started in another way.
     pub(crate) fn started(child: Child, control: OwnedFd) -> Self {
-        Self { child, control: Some(control), folder: TempDir::new().unwrap() }
+        Self { child, control: Some(control), folder: Rc::new(TempDir::new().unwrap()) }
+    }
+
+    /// Ends it, and starts another over the same files.
+    pub(crate) fn again(self) -> Self {
+        let folder = Rc::clone(&self.folder);
+        drop(self);
+        Self::start_over(folder, &[])
     }
 
     pub(crate) fn workspace(&self) -> PathBuf {
@@ -111,27 +105,7 @@ impl Hand {
     }
 
     pub(crate) fn send_control(&self, message: u8, descriptor: Option<&UnixStream>) {
-        let mut byte = [message];
-        let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
-        let mut space = [0_u64; 4];
-        // SAFETY: a zeroed header is valid; each pointer in it is to a live local with its true length, and the one control
-        // entry fits in `space`.
-        unsafe {
-            let mut header: libc::msghdr = std::mem::zeroed();
-            header.msg_iov = &raw mut part;
-            header.msg_iovlen = 1;
-            if let Some(descriptor) = descriptor {
-                header.msg_control = space.as_mut_ptr().cast();
-                header.msg_controllen = libc::CMSG_SPACE(4) as _;
-                let entry = libc::CMSG_FIRSTHDR(&raw const header);
-                (*entry).cmsg_level = libc::SOL_SOCKET;
-                (*entry).cmsg_type = libc::SCM_RIGHTS;
-                (*entry).cmsg_len = libc::CMSG_LEN(4) as _;
-                libc::CMSG_DATA(entry).cast::<i32>().write_unaligned(descriptor.as_raw_fd());
-            }
-            let control = self.control.as_ref().unwrap();
-            assert_eq!(libc::sendmsg(control.as_raw_fd(), &raw const header, 0), 1);
-        }
+        send(self.control.as_ref().unwrap(), &[message], descriptor);
     }
 
     /// Children of the hand, with the letter of their state.
@@ -149,6 +123,58 @@ impl Hand {
         }
         children
     }
+}
+
+/// Starts the program with a socket for its spawner, whose other end is answered. `prepare` runs in the new process.
+pub(crate) fn launch(
+    command: &mut Command,
+    prepare: impl Fn() -> std::io::Result<()> + Send + Sync + 'static,
+) -> (Child, OwnedFd) {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for both descriptors, which are ours from then on.
+    let (ours, theirs) = unsafe {
+        let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+        assert_eq!(libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()), 0);
+        (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+    };
+    let source = theirs.as_raw_fd();
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe {
+        command.pre_exec(move || {
+            if source == control::FD {
+                libc::fcntl(source, libc::F_SETFD, 0);
+            } else {
+                libc::dup2(source, control::FD);
+            }
+            prepare()
+        });
+    }
+    (command.spawn().unwrap(), ours)
+}
+
+/// Sends a packet of the spawner, with a descriptor if there is one.
+pub(crate) fn send(control: &OwnedFd, message: &[u8], descriptor: Option<&UnixStream>) {
+    let mut message = message.to_vec();
+    let mut part = libc::iovec { iov_base: message.as_mut_ptr().cast(), iov_len: message.len() };
+    let mut space = [0_u64; 4];
+    // SAFETY: a zeroed header is valid; each pointer in it is to a live local with its true length, and the one control entry
+    // fits in `space`.
+    let sent = unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        if let Some(descriptor) = descriptor {
+            header.msg_control = space.as_mut_ptr().cast();
+            header.msg_controllen = libc::CMSG_SPACE(4) as _;
+            let entry = libc::CMSG_FIRSTHDR(&raw const header);
+            (*entry).cmsg_level = libc::SOL_SOCKET;
+            (*entry).cmsg_type = libc::SCM_RIGHTS;
+            (*entry).cmsg_len = libc::CMSG_LEN(4) as _;
+            libc::CMSG_DATA(entry).cast::<i32>().write_unaligned(descriptor.as_raw_fd());
+        }
+        libc::sendmsg(control.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL)
+    };
+    assert_eq!(usize::try_from(sent), Ok(message.len()));
 }
 
 impl Drop for Hand {
@@ -225,9 +251,15 @@ impl Client {
         loop {
             match self.receive() {
                 Response::State { id: answered, state } if answered == id => return state,
-                Response::State { .. } | Response::Pong | Response::Result { .. } => {}
+                Response::State { .. } | Response::Rested | Response::Pong | Response::Result { .. } => {}
             }
         }
+    }
+
+    /// Puts the shells to rest.
+    pub(crate) fn rest(&mut self) {
+        self.send(&Request::Rest);
+        while !matches!(self.receive(), Response::Rested) {}
     }
 
     /// Returns when everything sent before has been taken in.

@@ -11,6 +11,7 @@ mod network;
 mod overlays;
 mod programs;
 mod protocol;
+mod rest;
 mod search;
 mod timeouts;
 mod walled;

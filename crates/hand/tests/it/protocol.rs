@@ -26,6 +26,7 @@ fn request() -> impl Strategy<Value = Request> {
         any_text().prop_map(|id| Request::Recall { id }),
         any_text().prop_map(|id| Request::Cancel { id }),
         prop::collection::vec(any_text(), 0..4).prop_map(|ids| Request::Acknowledge { ids }),
+        Just(Request::Rest),
         Just(Request::Ping),
     ]
 }

@@ -1,5 +1,7 @@
 //! Archives made by hand, entry by entry.
 
+use std::fmt::Write;
+
 /// An archive in the making.
 #[derive(Clone, Default)]
 pub(super) struct Archive {
@@ -36,8 +38,8 @@ impl Archive {
         let mut data = String::new();
         for (key, value) in lines {
             let rest = key.len() + value.len() + 3;
-            let length = (rest..).find(|length| *length == rest + length.to_string().len()).unwrap();
-            data.push_str(&format!("{length} {key}={value}\n"));
+            let length = (rest..rest + 20).find(|length| *length == rest + length.to_string().len()).unwrap();
+            writeln!(data, "{length} {key}={value}").unwrap();
         }
         self.entry(b'x', "extended", "", data.as_bytes())
     }

@@ -47,7 +47,10 @@ impl Ground {
     }
 
     fn assert_intact(&self) {
-        assert_eq!(tree::names(self.folder.path()).iter().filter(|name| !name.starts_with("root")).count(), 2);
+        assert_eq!(
+            tree::names(self.folder.path()).iter().filter(|name| !name.starts_with("root")).count(),
+            2
+        );
         let secret = self.folder.path().join("outside/secret");
         assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
         assert_eq!(fs::metadata(&secret).unwrap().nlink(), 1);
@@ -79,7 +82,8 @@ fn links_lead_to_places_inside_only() {
     let ground = Ground::new();
     let outside = ground.outside();
     for target in [outside.as_str(), "../outside", "/../../outside", "sub/../../outside"] {
-        let archive = Archive::default().folder("sub").link("out", target).file("out/secret", "changed").end();
+        let archive =
+            Archive::default().folder("sub").link("out", target).file("out/secret", "changed").end();
         drop(try_unpack(&ground.root(), &archive, &WIDE));
         ground.assert_intact();
     }
@@ -95,7 +99,10 @@ fn links_lead_to_places_inside_only() {
     let ground = Ground::new();
     unpack(&ground.root(), &archive);
     let inside = |name: &str| fs::read_to_string(ground.root().join(name)).unwrap();
-    assert_eq!((inside("usr/lib/one"), inside("usr/two"), inside("usr/three")), ("1".into(), "2".into(), "1".into()));
+    assert_eq!(
+        (inside("usr/lib/one"), inside("usr/two"), inside("usr/three")),
+        ("1".into(), "2".into(), "1".into())
+    );
     ground.assert_intact();
 }
 
@@ -131,7 +138,10 @@ fn a_folder_that_becomes_a_link_is_looked_up_again() {
         .file("c/z", "1")
         .end();
     let refused = ground.refuses(&archive);
-    assert!(refused.starts_with("open the folder c: ") || refused.starts_with("make the folder c: "), "{refused}");
+    assert!(
+        refused.starts_with("open the folder c: ") || refused.starts_with("make the folder c: "),
+        "{refused}"
+    );
     let refused = ground.refuses(&Archive::default().folder("d").file("d/x", "").link("d", "b").end());
     assert!(refused.starts_with("replace d: "), "a folder that is not empty stays: {refused}");
 }
@@ -161,7 +171,11 @@ fn devices_are_left_out() {
     let ground = Ground::new();
     let mut disk = header(b'4', "disk", "", 0, 0o666);
     disk[329..336].copy_from_slice(b"0000010");
-    let sum: u32 = disk.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+    let sum: u32 = disk
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+        .sum();
     disk[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
     let archive = Archive::default().entry(b'3', "null", "", b"").raw(&disk).file("file", "x").end();
     let unpacked = unpack(&ground.root(), &archive);
@@ -233,7 +247,11 @@ fn deleted_names_become_marks_of_the_overlay() {
     assert_eq!(tree::names(&ground.root()), ["a", "a/gone", "again", "again/new", "back", "later", "stays"]);
     assert_eq!((kind("a/gone"), kind("back"), kind("stays")), ("whiteout", "file", "file"));
     for name in ["a", "again", "later"] {
-        assert_eq!(found[Path::new(name)].attributes, [(b"user.overlay.opaque".to_vec(), b"y".to_vec())], "{name}");
+        assert_eq!(
+            found[Path::new(name)].attributes,
+            [(b"user.overlay.opaque".to_vec(), b"y".to_vec())],
+            "{name}"
+        );
     }
     for name in [".wh.", "a/.wh..", "a/.wh..."] {
         let refused = Ground::new().refuses(&Archive::default().file(name, "").end());
@@ -287,7 +305,10 @@ fn entries_and_paths_are_bounded() {
     assert!(refused.ends_with("the archive has more than 4096 bytes in a path"), "{refused}");
     let long = "n".repeat(256);
     let refused = ground.refuses(&Archive::default().extended(&[("path", &long)]).file("x", "").end());
-    assert!(refused.starts_with("make nnn") && refused.ends_with("File name too long (os error 36)"), "{refused}");
+    assert!(
+        refused.starts_with("make nnn") && refused.ends_with("File name too long (os error 36)"),
+        "{refused}"
+    );
     let mut extended = header(b'x', "extended", "", 1 << 30, 0o644);
     extended.extend_from_slice(&[b'9'; 4096]);
     assert!(ground.refuses(&extended).ends_with("an extended header is too large"));
@@ -303,7 +324,9 @@ fn what_is_no_archive_is_told() {
         assert_eq!(refused, "read the archive after the beginning: it is no tar archive");
     }
     assert!(ground.refuses(b"\x1f\x8b and so on").starts_with("read the archive after the beginning"));
-    assert!(ground.refuses(b"\x28\xb5\x2f\xfd and so on").starts_with("read the archive after the beginning"));
+    assert!(
+        ground.refuses(b"\x28\xb5\x2f\xfd and so on").starts_with("read the archive after the beginning")
+    );
     assert_eq!(unpack(&ground.root(), &[0; 10240]).entries, 0);
     let broken = Archive::default().file("first", "x").raw(&[b'x'; 512]).end();
     assert_eq!(ground.refuses(&broken), "read the archive after first: a header is broken");
@@ -329,7 +352,12 @@ fn an_archive_that_is_cut_off_is_refused_wherever_that_is() {
 #[test]
 fn maps_of_holes_that_lie_are_refused() {
     let lines = |size: &'static str| {
-        [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.name", "s"), ("GNU.sparse.realsize", size)]
+        [
+            ("GNU.sparse.major", "1"),
+            ("GNU.sparse.minor", "0"),
+            ("GNU.sparse.name", "s"),
+            ("GNU.sparse.realsize", size),
+        ]
     };
     for (size, map) in [
         ("10", "1\n0\n11\n"),
@@ -348,11 +376,16 @@ fn maps_of_holes_that_lie_are_refused() {
         assert!(refused.starts_with("read the archive after "), "{map}: {refused}");
     }
     let ground = Ground::new();
-    let archive = Archive::default().extended(&lines("9223372036854775807")).entry(b'0', "x", "", &[0; 512]).end();
+    let archive =
+        Archive::default().extended(&lines("9223372036854775807")).entry(b'0', "x", "", &[0; 512]).end();
     ground.refuses(&archive);
     let old = Archive::default().extended(&[("GNU.sparse.numblocks", "1")]).file("x", "").end();
     assert!(ground.refuses(&old).ends_with("in a form that is not understood"));
-    assert!(ground.refuses(&Archive::default().entry(b'S', "x", "", b"").open()).ends_with("in a form that is not understood"));
+    assert!(
+        ground
+            .refuses(&Archive::default().entry(b'S', "x", "", b"").open())
+            .ends_with("in a form that is not understood")
+    );
 }
 
 proptest! {

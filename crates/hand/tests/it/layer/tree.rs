@@ -85,7 +85,8 @@ pub(super) fn names(root: &Path) -> Vec<String> {
 pub(super) fn device(path: &Path, kind: libc::mode_t, device: libc::dev_t) {
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     // SAFETY: a NUL-terminated path and plain numbers.
-    assert_eq!(unsafe { libc::mknod(path.as_ptr(), kind | 0o600, device) }, 0, "{}", io::Error::last_os_error());
+    let result = unsafe { libc::mknod(path.as_ptr(), kind | 0o600, device) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
 pub(super) fn whiteout(path: &Path) {

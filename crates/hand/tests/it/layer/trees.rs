@@ -32,7 +32,7 @@ fn sample(root: &Path) {
     fs::write(at("a/large"), (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>()).unwrap();
     fs::set_permissions(at("a/file"), Permissions::from_mode(0o4751)).unwrap();
     fs::set_permissions(at("a/b"), Permissions::from_mode(0o3777)).unwrap();
-    fs::set_permissions(at("a/zero"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(at("a/zero"), Permissions::from_mode(0o0)).unwrap();
     chown(at("a/block"), Some(1000), Some(65_534)).unwrap();
     chown(at("a/large"), Some(3_000_000), Some(4_000_000_000)).unwrap();
     fs::hard_link(at("a/file"), at("a/b/same")).unwrap();
@@ -82,7 +82,11 @@ fn what_has_no_place_in_a_layer_is_left_out_and_counted() {
     fs::write(at("kept"), "").unwrap();
     tree::set_attribute(&at("kept"), "trusted.overlay.redirect", b"/etc");
     tree::set_attribute(&at("kept"), "user.overlay.origin", b"x");
-    tree::set_attribute(&at("kept"), "security.capability", &[0, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    tree::set_attribute(
+        &at("kept"),
+        "security.capability",
+        &[0, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    );
     let (archive, packed) = pack(from.path());
     assert_eq!((packed.entries, packed.skipped), (2, 4));
     unpack(to.path(), &archive);
@@ -185,8 +189,15 @@ fn archives_of_other_programs_are_read() {
             let mut found = tree::read(to.path());
             for (path, node) in &expected {
                 let found = found.remove(path).unwrap();
-                assert_eq!((found.kind, found.mode, found.owner), (node.kind, node.mode, node.owner), "{path:?}");
-                assert_eq!((found.content, found.first_name), (node.content.clone(), node.first_name.clone()));
+                assert_eq!(
+                    (found.kind, found.mode, found.owner),
+                    (node.kind, node.mode, node.owner),
+                    "{path:?}"
+                );
+                assert_eq!(
+                    (found.content, found.first_name),
+                    (node.content.clone(), node.first_name.clone())
+                );
                 if format == "--format=pax" {
                     assert_eq!(found.modified, node.modified, "{path:?}");
                 }
@@ -232,9 +243,11 @@ fn make(root: &Path, nodes: &[(Vec<String>, Made, u32, i64)]) {
             continue;
         }
         let path = root.join(names.join("/"));
-        let parents_are_folders = path.ancestors().skip(1).take_while(|above| *above != root).all(|above| {
-            fs::symlink_metadata(above).map_or(true, |found| found.is_dir())
-        });
+        let parents_are_folders = path
+            .ancestors()
+            .skip(1)
+            .take_while(|above| *above != root)
+            .all(|above| fs::symlink_metadata(above).map_or(true, |found| found.is_dir()));
         if !parents_are_folders || fs::create_dir_all(path.parent().unwrap()).is_err() {
             continue;
         }
@@ -271,7 +284,9 @@ fn make(root: &Path, nodes: &[(Vec<String>, Made, u32, i64)]) {
     }
     for (names, _, mode, time) in nodes {
         let path = root.join(names.join("/"));
-        if !names.iter().any(|name| name == "..") && path.symlink_metadata().is_ok_and(|found| !found.is_symlink()) {
+        if !names.iter().any(|name| name == "..")
+            && path.symlink_metadata().is_ok_and(|found| !found.is_symlink())
+        {
             tree::set_time(&path, *time, i64::from(*mode));
         }
     }
