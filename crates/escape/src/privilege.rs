@@ -58,6 +58,7 @@ pub(crate) fn probes() -> Vec<Probe> {
         Probe::new(18, "a program that belongs to root and has its bit set", "no gain", |_| set_user()),
         Probe::new(18, "a program with capabilities in its file", "no gain", |_| file_capabilities()),
         Probe::new(18, "raise a capability", "EPERM", |_| raise()),
+        Probe::new(18, "map the host's root into the sandbox", "EPERM", |_| map_ids()),
         Probe::new(19, "what /dev holds", "the harmless ones", |_| devices()),
     ];
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
@@ -119,6 +120,16 @@ fn identity() -> Outcome {
         };
         (file.to_owned(), outcome)
     }))
+}
+
+fn map_ids() -> Outcome {
+    all(["self", "1"]
+        .iter()
+        .flat_map(|process| ["uid_map", "gid_map"].map(|map| format!("/proc/{process}/{map}")))
+        .map(|path| {
+            let written = std::fs::write(&path, "0 0 1\n").map_err(Into::into);
+            (path, judge(written, &[libc::EPERM, libc::EACCES]))
+        }))
 }
 
 /// A copy of this program that anybody may start.

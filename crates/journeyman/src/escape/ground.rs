@@ -72,7 +72,7 @@ impl Ground {
     pub(super) fn make(data: &Path) -> Result<Self> {
         let mut random = [0; 12];
         getrandom::fill(&mut random).expect("the operating system always has random bytes once it is up");
-        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = random.iter().fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
         let folder = data.join(format!("escape-{name}"));
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let folder = folder.canonicalize().context("find the folder of this run")?;

@@ -1,5 +1,7 @@
 //! The model's part: a script of tool calls that carries the attacker into the sandbox and lets it loose.
 
+use std::fmt::Write;
+
 use anyhow::Context;
 use anyhow::Result;
 use base64::Engine;
@@ -187,15 +189,21 @@ fn trap(ground: &Ground) -> String {
     let hostile = ground.hostile.display();
     let mut command = String::from("set +e; cd /; replaced=\n");
     for (path, target) in super::ground::PLACES {
-        command.push_str(&format!(
+        writeln!(
+            command,
+
             "{{ rm -rf {path} || mv {path} {path}.former; }} 2>/dev/null; \
              [ -e {path} -o -L {path} ] || {{ mkdir -p $(dirname {path}) && ln -s {hostile}/{target} {path} && \
-             replaced=\"$replaced {path}\"; }} 2>/dev/null\n"
-        ));
+             replaced=\"$replaced {path}\"; }} 2>/dev/null"
+        )
+        .expect("a string takes every write");
     }
-    command.push_str(&format!(
+    writeln!(
+            command,
+
         "mv /mnt/session /mnt/former 2>/dev/null && ln -s {hostile} /mnt/session && replaced=\"$replaced /mnt/session\"\n\
-         echo \"replaced:$replaced\"\n"
-    ));
+         echo \"replaced:$replaced\""
+    )
+    .expect("a string takes every write");
     command
 }

@@ -13,7 +13,8 @@ pub(super) fn file_tools(ground: &Ground, played: &[Played]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut races = 0;
     for call in played.iter().filter(|call| call.tool != "bash") {
-        let path = call.input["file_path"].as_str().or(call.input["path"].as_str()).unwrap_or_default();
+        let path =
+            call.input["file_path"].as_str().or_else(|| call.input["path"].as_str()).unwrap_or_default();
         let secret = secret_in(ground, &call.text);
         if path.starts_with("/workspace/race/") && secret.is_none() {
             races += 1;
