@@ -203,7 +203,23 @@ impl Server {
                     self.connections.push(connection);
                 }
             }
+            (Some(&control::FULL), _) => self.stop(&String::from_utf8_lossy(&packet.bytes[1..])),
             (Some(_), _) => {}
+        }
+    }
+
+    /// Ends every process inside but this one. Calls that run fail, and say why; the next ones find a new shell.
+    fn stop(&mut self, reason: &str) {
+        for worker in self.workers.iter_mut().flatten() {
+            worker.kill(format!("stopped: {reason}"));
+        }
+        for shell in &mut self.shells {
+            shell.expect_end(reason);
+        }
+        if sys::own_pid() == 1 {
+            sys::kill_all_others();
+        } else {
+            process::descendants().into_iter().for_each(|pid| sys::kill(pid, libc::SIGKILL));
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Shell {
     is_restoring: bool,
     /// What the next result must tell.
     note: Option<String>,
+    /// Why bash is about to end, when that is known beforehand.
+    doom: Option<String>,
     queue: VecDeque<(String, Order)>,
     call: Option<Call>,
     rung: u64,
@@ -85,6 +87,7 @@ impl Shell {
             state: state.unwrap_or_default(),
             is_restoring: false,
             queue: VecDeque::new(),
+            doom: None,
             call: None,
             rung: 0,
             retiring: None,
@@ -212,6 +215,11 @@ impl Shell {
         self.bash.as_ref().is_some_and(|bash| bash.pid == pid)
     }
 
+    /// Bash is about to be killed, for this reason.
+    pub(crate) fn expect_end(&mut self, reason: &str) {
+        self.doom = self.bash.as_ref().map(|_| reason.to_owned());
+    }
+
     /// Takes note that its bash has ended.
     pub(crate) fn on_exit(&mut self, exit: Exit, place: &Place) -> Option<Ended> {
         let reported = self.on_reports();
@@ -222,8 +230,12 @@ impl Shell {
         let kept = if saved.is_some() { EVERYTHING } else { "exported variables" };
         self.state = saved.unwrap_or_else(|| std::mem::take(&mut self.state));
         let was_retiring = self.retiring.take().is_some();
+        let doom = self.doom.take();
         let how = match exit {
             _ if was_retiring => IDLE.to_owned(),
+            Exit::Signal(libc::SIGKILL) if doom.is_some() => {
+                format!("was stopped: {}", doom.unwrap_or_default())
+            }
             Exit::Status(status) => format!("ended with status {status}"),
             Exit::Signal(libc::SIGKILL) => "was killed, perhaps for want of memory".to_owned(),
             Exit::Signal(signal) => format!("was ended by signal {signal}"),

@@ -155,6 +155,13 @@ pub(crate) fn kill(pid: Pid, signal: i32) {
     }
 }
 
+/// Kills every process of this namespace but this one, which is its first: outside of one it would be everybody.
+pub(crate) fn kill_all_others() {
+    assert_eq!(own_pid(), 1, "only the first process of a namespace may kill all others");
+    // SAFETY: takes plain integers.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+}
+
 /// Our own process id.
 pub(crate) fn own_pid() -> Pid {
     // SAFETY: takes nothing and cannot fail.

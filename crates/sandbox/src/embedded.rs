@@ -29,6 +29,7 @@ use crate::Place;
 use crate::Report;
 use crate::Sandbox;
 use crate::Spec;
+use crate::Usage;
 use crate::connection::Connection;
 use crate::link::Answered;
 use crate::link::Link;
@@ -288,9 +289,10 @@ fn unexpected(answer: &Answer) -> Error {
 #[async_trait]
 impl Backend for Embedded {
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
-        let Spec { session, limits, root, variables, network } = spec;
+        let Spec { session, limits, root, variables, network, makes_layer } = spec;
         let (limits, root, variables) = (*limits, root.clone(), variables.clone());
-        let kind = Kind { limits, root, variables, has_network: network.is_some() };
+        let (has_network, makes_layer) = (network.is_some(), *makes_layer);
+        let kind = Kind { limits, root, variables, has_network, makes_layer };
         let policy = network.as_ref().map(|policy| Arc::from(policy_text(policy)));
         let alive_max = self.config.alive_max;
         let ask = Ask::Provision { session: session.clone(), kind, policy, alive_max };
@@ -323,6 +325,13 @@ impl Backend for Embedded {
         self.forget(session);
         match self.ask(Ask::Freeze { session: session.clone() }).await? {
             (Answer::Frozen { is_frozen }, _) => Ok(is_frozen),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    async fn usage(&self, session: &SessionId) -> Result<Option<Usage>, Error> {
+        match self.ask(Ask::Usage { session: session.clone() }).await? {
+            (Answer::Usage { usage }, _) => Ok(usage),
             (answer, _) => Err(unexpected(&answer)),
         }
     }

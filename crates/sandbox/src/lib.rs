@@ -74,6 +74,11 @@ pub trait Backend: Send + Sync {
         Ok(false)
     }
 
+    /// What a session's sandbox uses; `None` when none runs. Changes nothing.
+    async fn usage(&self, _session: &SessionId) -> Result<Option<Usage>, Error> {
+        Ok(None)
+    }
+
     /// The sessions that have files here, whether their sandboxes run or not.
     async fn kept(&self) -> Result<Vec<SessionId>, Error> {
         Ok(Vec::new())
@@ -150,6 +155,8 @@ pub struct Spec {
     pub variables: BTreeMap<String, String>,
     /// What it may reach; nothing without one.
     pub network: Option<Arc<egress::Policy>>,
+    /// Whether what it writes is to become a layer: see [`Backend::commit`].
+    pub makes_layer: bool,
 }
 
 impl Spec {
@@ -161,6 +168,7 @@ impl Spec {
             root: Root::default(),
             variables: BTreeMap::new(),
             network: None,
+            makes_layer: false,
         }
     }
 }
@@ -191,6 +199,26 @@ impl Default for Limits {
             disk_files_max: 1_000_000,
         }
     }
+}
+
+/// What a running sandbox uses. A number is absent where the host does not count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// Whether its processes stand still.
+    pub is_frozen: bool,
+    /// Memory, the file system in memory and cached files included.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+    /// Processor time since it was made.
+    pub cpu_micros: Option<u64>,
+    /// Processes that were killed because memory ran out.
+    pub oom_kills: Option<u64>,
+    /// What its files take on disk.
+    pub disk_bytes: Option<u64>,
+    /// How many files it has written.
+    pub disk_files: Option<u64>,
 }
 
 /// The files that a new sandbox starts with. They are never written to.

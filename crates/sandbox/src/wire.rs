@@ -17,6 +17,7 @@ use crate::Limits;
 use crate::Mode;
 use crate::Place;
 use crate::Root;
+use crate::Usage;
 
 /// Raised with every change of this file or of the protocol of the hand.
 pub(crate) const PROTOCOL: u32 = 2;
@@ -47,6 +48,8 @@ pub(crate) enum Ask {
     Adopt { session: SessionId },
     /// No sandbox of the session any more; no files either, unless they are kept.
     End { session: SessionId, keep_files: bool },
+    /// What the session's sandbox uses.
+    Usage { session: SessionId },
     /// The processes of the session's sandbox stand still until it is provisioned or adopted.
     Freeze { session: SessionId },
     /// The sessions whose sandboxes run.
@@ -78,6 +81,7 @@ pub(crate) struct Kind {
     pub(crate) root: Root,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) has_network: bool,
+    pub(crate) makes_layer: bool,
 }
 
 /// An answer.
@@ -97,6 +101,8 @@ pub(crate) enum Answer {
     Absent { sole_since: Option<Timestamp> },
     /// Done; nothing runs any more.
     Ended,
+    /// What it uses; nothing when none runs.
+    Usage { usage: Option<Usage> },
     /// It stands still; or it cannot be made to.
     Frozen { is_frozen: bool },
     /// The stream of a worker is attached.

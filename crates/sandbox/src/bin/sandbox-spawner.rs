@@ -1,4 +1,4 @@
-//! The spawner on its own: `sandbox-spawner DATA_FOLDER SECONDS`, and the egress process that it starts:
+//! The spawner on its own: `sandbox-spawner DATA_FOLDER SECONDS [DISK]`, and the egress process that it starts:
 //! `sandbox-spawner egress …`. The server carries the same code; this is for tests.
 
 use std::path::PathBuf;
@@ -15,5 +15,7 @@ fn main() -> ExitCode {
     let Some(data_dir) = arguments.next().map(PathBuf::from) else { return ExitCode::from(2) };
     let seconds = arguments.next().and_then(|text| text.to_str().and_then(|text| text.parse().ok()));
     let alone_max = seconds.map_or_else(|| spawner::Options::default().alone_max, Duration::from_secs);
-    spawner::main(&data_dir, &spawner::Options { alone_max })
+    let word = arguments.next().unwrap_or_default();
+    let disk = spawner::Choice::ALL.into_iter().find(|choice| word == choice.name()).unwrap_or_default();
+    spawner::main(&data_dir, &spawner::Options { alone_max, disk })
 }

@@ -14,7 +14,6 @@ use serde_json::value::RawValue;
 use super::egress::Door;
 use super::group::Group;
 use super::owners::Range;
-use crate::LayerName;
 use crate::sys::process::Child;
 use crate::sys::socket;
 use crate::wire::Kind;
@@ -31,8 +30,8 @@ pub(super) struct Cell {
     pub(super) range: Option<Range>,
     /// Its way out.
     pub(super) door: Door,
-    /// The layers that it stands on.
-    pub(super) layers: Vec<LayerName>,
+    /// What it is.
+    pub(super) kind: Kind,
     pub(super) is_frozen: bool,
     pub(super) state: State,
 }

@@ -117,15 +117,9 @@ impl Files {
         self.throw_away(&self.incoming.join(work.to_string()), "incoming")
     }
 
-    /// What a session wrote, to be packed or to become a layer.
-    pub(super) fn written(&self, session: &SessionId) -> Option<PathBuf> {
-        self.has(session).then(|| self.sandboxes.join(session.as_str()).join("upper"))
-    }
-
     /// Makes what a session wrote a layer, and lets the rest of its files go.
     pub(super) fn commit(&mut self, session: &SessionId, layer: &LayerName) -> io::Result<()> {
-        let upper = self.written(session).ok_or(io::ErrorKind::NotFound)?;
-        self.place_layer(&upper, layer)?;
+        self.place_layer(&self.folder(session).join("upper"), layer)?;
         self.discard(session)
     }
 
@@ -152,6 +146,21 @@ impl Files {
         // What a spare sandbox that died has left is not empty.
         self.throw_away(&self.spare.clone(), "spare")?;
         make_session(self.spare.clone())
+    }
+
+    /// Where the folders of a session are, or would be.
+    pub(super) fn folder(&self, session: &SessionId) -> PathBuf {
+        self.sandboxes.join(session.as_str())
+    }
+
+    /// Where the folders of all sessions are.
+    pub(super) fn sandboxes(&self) -> &Path {
+        &self.sandboxes
+    }
+
+    /// The folders of the spare sandbox.
+    pub(super) fn spare(&self) -> &Path {
+        &self.spare
     }
 
     /// Whether a session has folders.

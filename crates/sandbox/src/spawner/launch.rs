@@ -27,9 +27,12 @@ use super::files::SessionFiles;
 use super::group::Group;
 use super::group::Groups;
 use super::host;
+use super::host::Unavailable;
 use super::log;
 use super::owners::Owners;
 use super::owners::Range;
+use super::volume::Choice;
+use super::volume::Volumes;
 use crate::Base;
 use crate::Limits;
 use crate::Mode;
@@ -55,6 +58,7 @@ pub(super) struct Launcher {
     pub(super) mode: Mode,
     pub(super) owners: Owners,
     pub(super) groups: Groups,
+    pub(super) volumes: Volumes,
     program: OwnedFd,
     spare: Option<Spare>,
     /// What the last sandbox that was asked for was to be: the next one is likely to be the same.
@@ -97,26 +101,31 @@ pub(super) struct Launched {
 }
 
 impl Launcher {
-    pub(super) fn new(mode: Mode, data_dir: &Path) -> io::Result<Self> {
+    pub(super) fn new(mode: Mode, data_dir: &Path, disk: Choice) -> io::Result<Result<Self, Unavailable>> {
         let (groups, seed) = host::groups(data_dir)?;
+        let volumes = match Volumes::probe(data_dir, disk, mode, seed) {
+            Ok(volumes) => volumes,
+            Err(unavailable) => return Ok(Err(unavailable)),
+        };
         let program = process::sealed_program(crate::HAND)?;
-        let kind =
-            Kind {
+        let kind = Kind {
             limits: Limits::default(),
             root: Root::default(),
             variables: BTreeMap::new(),
             has_network: true,
+            makes_layer: false,
         };
-        Ok(Self {
+        Ok(Ok(Self {
             mode,
             owners: Owners::new(mode, seed),
             groups,
+            volumes,
             program,
             spare: None,
             kind,
             prepare_at: Some(Instant::now()),
             made: 0,
-        })
+        }))
     }
 
     /// Makes a sandbox that nobody has asked for yet, over empty folders, like the last one that was asked for: the next
@@ -124,7 +133,9 @@ impl Launcher {
     pub(super) fn prepare(&mut self, files: &mut Files) -> io::Result<()> {
         if self.prepare_at().is_some_and(|at| at <= Instant::now()) {
             self.prepare_at = None;
+            Volumes::release(files.spare());
             let own = files.prepare()?;
+            let own = self.bound(own, &self.kind.clone())?;
             let hand = self.make()?;
             let kind = self.kind.clone();
             let launched = self.begin(hand, files, own, &kind)?;
@@ -139,8 +150,10 @@ impl Launcher {
     }
 
     /// Gives the spare sandbox up, for the end.
-    pub(super) fn give_up_spare(&mut self) -> Option<Group> {
-        self.spare.take().and_then(|spare| self.undo(spare.launched))
+    pub(super) fn give_up_spare(&mut self) {
+        if let Some(spare) = self.spare.take() {
+            self.undo(spare.launched);
+        }
     }
 
     /// Starts a sandbox: its hand raises the walls from now on, or has done so already.
@@ -153,7 +166,7 @@ impl Launcher {
             return Ok(launched);
         }
         self.kind = kind.clone();
-        let own = files.session(&plan.session)?;
+        let own = self.bound(files.session(&plan.session)?, kind)?;
         let hand = self.make()?;
         self.begin(hand, files, own, kind)
     }
@@ -193,6 +206,15 @@ impl Launcher {
         }
         self.spare = Some(Spare { is_up, ..spare });
         None
+    }
+
+    /// Bounds what is written to a session's folders, before the hand is born: it sees what is mounted then. What is to
+    /// become a layer stays where the layers are, and is watched.
+    fn bound(&mut self, own: SessionFiles, kind: &Kind) -> io::Result<SessionFiles> {
+        if kind.makes_layer {
+            return Ok(own);
+        }
+        Ok(SessionFiles { writable: self.volumes.prepare(&own.writable, &kind.limits)?, ..own })
     }
 
     fn begin(
@@ -256,14 +278,14 @@ impl Launcher {
         }
     }
 
-    /// Ends a hand that was not used. Answers its group if that cannot be removed yet.
-    pub(super) fn undo(&mut self, launched: Launched) -> Option<Group> {
-        let Launched { child, control: _, mut group, range, progress: _, listeners: _ } = launched;
+    /// Ends a hand that was not used.
+    pub(super) fn undo(&mut self, launched: Launched) {
+        let Launched { child, control: _, group, range, progress: _, listeners: _ } = launched;
         if child.kill().and_then(|()| child.reap(true)).is_err() {
             log("a hand that was not used has gone by itself");
         }
         self.owners.give_back(range);
-        (!group.remove()).then_some(group)
+        self.groups.retire(group);
     }
 
     fn start(&self, range: Option<&Range>, group: &Group) -> io::Result<(Child, OwnedFd)> {
@@ -299,7 +321,7 @@ impl Launcher {
     }
 
     fn spec(&self, files: &Files, own: SessionFiles, kind: &Kind, range: Option<&Range>) -> io::Result<Spec> {
-        let Kind { limits, root, variables, has_network } = kind;
+        let Kind { limits, root, variables, has_network, makes_layer: _ } = kind;
         let (mut binds, overlays) = match root.base {
             Base::Host => (base::binds(), base::overlays()),
             Base::Empty | Base::Directory(_) => (Vec::new(), Vec::new()),
@@ -322,7 +344,7 @@ impl Launcher {
             shared_memory_bytes_max: memory / SHARED_MEMORY_DIVISOR,
             processes_max: u64::from(limits.processes_max) + PROCESSES_SLACK,
             data_bytes_max: (!self.groups.has_memory()).then_some(memory),
-            file_bytes_max: Some(limits.disk_bytes_max),
+            file_bytes_max: self.volumes.file_bytes_max(limits),
             has_network: *has_network,
             variables: environment(variables, *has_network),
         })

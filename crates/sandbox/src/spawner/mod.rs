@@ -23,6 +23,8 @@ pub(crate) mod volume;
 mod watch;
 mod work;
 
+pub use volume::Choice;
+
 use std::fs::File;
 use std::io;
 use std::io::Write;
@@ -45,11 +47,13 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 pub struct Options {
     /// How long it goes on without a server.
     pub alone_max: Duration,
+    /// What bounds the files of sandboxes.
+    pub disk: Choice,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { alone_max: Duration::from_mins(10) }
+        Self { alone_max: Duration::from_mins(10), disk: Choice::default() }
     }
 }
 

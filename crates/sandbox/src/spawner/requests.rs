@@ -1,5 +1,6 @@
 //! What is done for a request, and what follows when a sandbox is up or gone.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -21,6 +22,8 @@ use super::launch::Progress;
 use super::log;
 use super::owners::Range;
 use super::serve::Spawner;
+use super::volume::Volumes;
+use crate::Usage;
 use crate::wire::Answer;
 use crate::wire::Ask;
 use crate::wire::PROTOCOL;
@@ -37,6 +40,7 @@ impl Spawner {
             }
             Ask::Adopt { session } => self.adopt(waiter, &session),
             Ask::End { session, keep_files } => self.end(waiter, &session, keep_files),
+            Ask::Usage { session } => self.tell_usage(waiter, &session),
             Ask::Freeze { session } => self.freeze(waiter, &session),
             Ask::Kept { after } => self.tell_kept(waiter, after.as_ref()),
             Ask::Pack { session } => self.pack(waiter, session),
@@ -56,7 +60,11 @@ impl Spawner {
 
     fn introduce(&mut self, waiter: Waiter) {
         let (mode, missing) = match &self.launcher {
-            Ok(launcher) => (Some(launcher.mode), launcher.groups.missing().to_vec()),
+            Ok(launcher) => {
+                let disk = launcher.volumes.missing().map(str::to_owned);
+                let missing = launcher.groups.missing().iter().cloned().chain(disk);
+                (Some(launcher.mode), missing.collect())
+            },
             Err(_) => (None, Vec::new()),
         };
         let pid = i32::try_from(std::process::id()).expect("a process id is a positive i32");
@@ -122,6 +130,9 @@ impl Spawner {
 
     /// Tells that no sandbox of the session runs, after its files are out of the way if they are not kept.
     fn ended(&mut self, waiter: Waiter, session: &SessionId, keep_files: bool) {
+        if !keep_files {
+            Volumes::release(&self.files.folder(session));
+        }
         if !keep_files && let Err(error) = self.files.discard(session) {
             return self.fail(waiter, &format!("remove the files: {error}"));
         }
@@ -154,9 +165,17 @@ impl Spawner {
                         State::Starting { deadline, waiting: vec![waiter], is_spare }
                     }
                 };
-                let layers = plan.kind.root.layers.clone();
                 let door = Door { listeners, policy: plan.policy.clone() };
-                let cell = Cell { child, control, group, range, door, layers, is_frozen: false, state };
+                let cell = Cell {
+                    child,
+                    control,
+                    group,
+                    range,
+                    door,
+                    kind: plan.kind.clone(),
+                    is_frozen: false,
+                    state,
+                };
                 self.egress.admit(&plan.session, &cell.door);
                 self.cells.insert(plan.session.clone(), cell);
                 if is_up {
@@ -230,9 +249,9 @@ impl Spawner {
         if let Err(error) = cell.child.kill() {
             log(&format!("kill the hand of {session}: {error}"));
         }
-        // Some kernels let nobody die who stands still.
-        if std::mem::take(&mut cell.is_frozen) {
-
+        // Takes the others along, and lets those die that stand still.
+        if let Err(error) = cell.group.kill() {
+            log(&format!("kill the processes of {session}: {error}"));
         }
         match &mut cell.state {
             State::Ending { after: former } => former.extend(after),
@@ -266,7 +285,8 @@ impl Spawner {
         };
         let Some(cell) = self.cells.remove(session) else { return };
         self.vacancies.ended(session);
-        let Cell { child: _, control: _, group, range, door: _, layers: _, is_frozen: _, state } = cell;
+        let Cell { child: _, control: _, group, range, door: _, kind: _, is_frozen: _, state } = cell;
+        Volumes::rest(&self.files.folder(session));
         self.egress.close(session, false);
         self.tidy(group, range);
         match state {
@@ -285,11 +305,9 @@ impl Spawner {
     }
 
     /// Removes the group of a hand that is gone, and frees its ids.
-    pub(super) fn tidy(&mut self, mut group: Group, range: Option<Range>) {
-        if !group.remove() {
-            self.lingering.push(group);
-        }
+    pub(super) fn tidy(&mut self, group: Group, range: Option<Range>) {
         if let Ok(launcher) = &mut self.launcher {
+            launcher.groups.retire(group);
             launcher.owners.give_back(range);
         }
     }
@@ -297,7 +315,7 @@ impl Spawner {
     fn freeze(&mut self, waiter: Waiter, session: &SessionId) {
         let is_frozen = match self.cells.get_mut(session) {
             Some(cell) if matches!(cell.state, State::Running) => {
-                cell.is_frozen = false;
+                cell.is_frozen = cell.is_frozen || frozen(session, cell.group.freeze());
                 cell.is_frozen
             }
             Some(_) | None => false,
@@ -305,10 +323,25 @@ impl Spawner {
         self.reply(waiter, Answer::Frozen { is_frozen }, None);
     }
 
+    fn tell_usage(&mut self, waiter: Waiter, session: &SessionId) {
+        let usage = self.cells.get(session).zip(self.launcher.as_ref().ok()).map(|(cell, launcher)| {
+            let disk = launcher.volumes.usage(&self.files.folder(session)).ok().flatten();
+            Usage {
+                is_frozen: cell.is_frozen,
+                disk_bytes: disk.map(|disk| disk.bytes),
+                disk_files: disk.map(|disk| disk.files),
+                ..cell.group.usage()
+            }
+        });
+        self.reply(waiter, Answer::Usage { usage }, None);
+    }
+
     fn thaw(&mut self, session: &SessionId) {
         if let Some(cell) = self.cells.get_mut(session)
             && std::mem::take(&mut cell.is_frozen)
+            && let Err(error) = cell.group.thaw()
         {
+            log(&format!("let the sandbox of {session} go on: {error}"));
 
         }
     }
@@ -331,5 +364,15 @@ impl Spawner {
             Answer::Failed { reason }
         };
         self.reply(waiter, answer, None);
+    }
+}
+
+fn frozen(session: &SessionId, done: io::Result<()>) -> bool {
+    match done {
+        Ok(()) => true,
+        Err(error) => {
+            log(&format!("freeze the sandbox of {session}: {error}"));
+            false
+        }
     }
 }

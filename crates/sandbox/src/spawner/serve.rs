@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use api::ids::SessionId;
 use api::time::Clock;
+use hand::protocol::control;
 
 use super::Options;
 use super::cell::Cell;
@@ -18,13 +19,17 @@ use super::cell::State;
 use super::cell::Waiter;
 use super::egress::Egress;
 use super::files::Files;
-use super::group::Group;
 use super::host;
 use super::host::Unavailable;
 use super::launch::Launcher;
 use super::log;
 use super::trash::Trash;
 use super::vacancy::Vacancies;
+use super::volume::Volumes;
+use super::watch::Bounds;
+use super::watch::Subject;
+use super::watch::Verdict;
+use super::watch::Watch;
 use super::work::Works;
 use crate::Mode;
 use crate::sys::process;
@@ -51,8 +56,7 @@ pub(super) struct Spawner {
     pub(super) trash: Trash,
     pub(super) works: Works,
     pub(super) egress: Egress,
-    /// Groups whose last processes are still on their way out.
-    pub(super) lingering: Vec<Group>,
+    watch: Watch,
     clients: BTreeMap<u64, OwnedFd>,
     clients_seen: u64,
     alone_since: Option<Instant>,
@@ -76,6 +80,8 @@ enum Source {
     Egress,
     /// A worker on a layer.
     Work(u64),
+    /// The process that measures files.
+    Watch,
     /// The process that empties the trash.
     Trash,
 }
@@ -89,9 +95,10 @@ impl Spawner {
         let role = mode.as_ref().copied().unwrap_or(Mode::SingleId);
         let egress = Egress::open(role, &data_dir)?;
         let launcher = match mode {
-            Ok(mode) => Ok(Launcher::new(mode, &data_dir)?),
+            Ok(mode) => Launcher::new(mode, &data_dir, options.disk)?,
             Err(unavailable) => Err(unavailable),
         };
+        let watch = Watch::new(files.sandboxes().to_owned());
         Ok(Self {
             launcher,
             files,
@@ -101,7 +108,7 @@ impl Spawner {
             trash: Trash::default(),
             works: Works::default(),
             egress,
-            lingering: Vec::new(),
+            watch,
             clients: BTreeMap::new(),
             clients_seen: 0,
             alone_since: Some(Instant::now()),
@@ -123,6 +130,7 @@ impl Spawner {
                     Source::Hand(session) => self.hand_ended(&session),
                     Source::Egress => self.egress.ended(),
                     Source::Work(number) => self.work_ended(number),
+                    Source::Watch => self.watch.hear().into_iter().for_each(|verdict| self.carry_out(verdict)),
                     Source::Trash => self.trash.ended(),
                 }
             }
@@ -160,6 +168,10 @@ impl Spawner {
             sources.push(Source::Work(number));
             fds.push(fd);
         }
+        if let Some(fd) = self.watch.running() {
+            sources.push(Source::Watch);
+            fds.push(fd);
+        }
         if let Some(fd) = self.trash.running() {
             sources.push(Source::Trash);
             fds.push(fd);
@@ -179,12 +191,14 @@ impl Spawner {
             State::Running | State::Ending { .. } => None,
         });
         let alone = self.alone_since.map(|since| since + self.options.alone_max);
-        let retry = (!self.lingering.is_empty()).then(|| Instant::now() + RETRY);
+        let lingers = self.launcher.as_ref().is_ok_and(|launcher| launcher.groups.has_lingering());
+        let retry = lingers.then(|| Instant::now() + RETRY);
+        let look = (!self.cells.is_empty()).then(|| self.watch.look_at());
         // Nothing is prepared while somebody waits, nor at the end.
         let is_free = self.closing.is_none() && starting.clone().next().is_none();
         let spare = self.launcher.as_ref().ok().and_then(Launcher::prepare_at).filter(|_| is_free);
         let door = self.egress.start_at().filter(|_| self.closing.is_none());
-        let next = starting.chain(alone).chain(retry).chain(door).chain(self.trash.retry_at()).chain(spare).min();
+        let next = starting.chain(alone).chain(retry).chain(look).chain(door).chain(self.trash.retry_at()).chain(spare).min();
         next.map_or(-1, |at| {
             let left = at.saturating_duration_since(Instant::now()).as_millis();
             i32::try_from(left + 1).unwrap_or(i32::MAX)
@@ -202,12 +216,16 @@ impl Spawner {
         for session in late {
             self.give_up(&session, "raising the walls took too long");
         }
-        self.lingering.retain_mut(|group| !group.remove());
         if self.closing.is_none() && self.egress.start_when_due() {
             self.cells.iter().for_each(|(session, cell)| self.egress.admit(session, &cell.door));
         }
         let is_starting = self.cells.values().any(|cell| matches!(cell.state, State::Starting { .. }));
         if let Ok(launcher) = &mut self.launcher {
+            launcher.groups.tidy();
+            if !self.cells.is_empty() {
+                let subjects = || subjects(&self.cells, &self.files, &launcher.volumes);
+                self.watch.look(&launcher.owners, subjects);
+            }
             self.trash.empty_when_due(&self.files, &launcher.owners);
             // Not while somebody waits.
             if self.closing.is_none()
@@ -221,6 +239,21 @@ impl Spawner {
         if is_alone && self.closing.is_none() {
             log("no server came back: ending");
             self.close(None);
+        }
+    }
+
+    /// A sandbox takes more of the disk than it may, or most of what is about to run out.
+    fn carry_out(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Stop { session, reason } => {
+                let Some(cell) = self.cells.get(&session) else { return };
+                log(&format!("stopped what runs in the sandbox of {session}: {reason}"));
+                let message = [&[control::FULL], reason.as_bytes()].concat();
+                if let Err(error) = socket::send(cell.control.as_fd(), &message, &[]) {
+                    self.give_up(&session, &format!("{reason}, and its hand does not listen: {error}"));
+                }
+            }
+            Verdict::End { session, reason } => self.give_up(&session, &reason),
         }
     }
 
@@ -294,20 +327,28 @@ impl Spawner {
         drop(std::fs::remove_file(self.data_dir.join(crate::wire::SOCKET)));
         self.dismiss_workers();
         if let Ok(launcher) = &mut self.launcher {
-            self.lingering.extend(launcher.give_up_spare());
-        }
-        for _ in 0..100 {
-            self.lingering.retain_mut(|group| !group.remove());
-            if self.lingering.is_empty() {
-                break;
+            launcher.give_up_spare();
+            for _ in 0..100 {
+                if launcher.groups.tidy() {
+                    break;
+                }
+                std::thread::sleep(RETRY);
             }
-            std::thread::sleep(RETRY);
-        }
-        if let Ok(launcher) = &self.launcher {
             launcher.groups.close();
         }
         for waiter in self.closing.take().unwrap_or_default() {
             self.reply(waiter, Answer::Ended, None);
         }
     }
+}
+
+/// The running sandboxes, as the watch over the disk sees them.
+fn subjects(cells: &BTreeMap<SessionId, Cell>, files: &Files, volumes: &Volumes) -> Vec<Subject> {
+    let running = cells.iter().filter(|(_, cell)| matches!(cell.state, State::Running));
+    let subject = |(session, cell): (&SessionId, &Cell)| {
+        let (path, is_watched) = volumes.measured(&files.folder(session));
+        let bounds = is_watched.then(|| Bounds::from(&cell.kind.limits));
+        Subject { session: session.clone(), hand: cell.child.pid, path, bounds }
+    };
+    running.map(subject).collect()
 }

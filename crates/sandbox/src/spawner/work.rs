@@ -18,7 +18,9 @@ use super::cell::Waiter;
 use super::launch::Launched;
 use super::log;
 use super::serve::Spawner;
+use super::volume::Volumes;
 use crate::LayerName;
+use crate::Limits;
 use crate::Place;
 use crate::sys::socket;
 use crate::wire::Answer;
@@ -77,10 +79,15 @@ impl Works {
 
 impl Spawner {
     pub(super) fn pack(&mut self, waiter: Waiter, session: SessionId) {
-        match self.files.written(&session) {
-            _ if self.cells.contains_key(&session) => self.fail(waiter, "its sandbox runs"),
-            None => self.fail(waiter, "it has no files here"),
-            Some(folder) => self.work(waiter, Task::Pack(session), folder, Order::Pack),
+        if self.cells.contains_key(&session) || self.works.is_on(&session) {
+            return self.fail(waiter, "its sandbox runs");
+        }
+        if !self.files.has(&session) {
+            return self.fail(waiter, "it has no files here");
+        }
+        match self.written(&session) {
+            Ok(folder) => self.work(waiter, Task::Pack(session), folder, Order::Pack),
+            Err(error) => self.fail(waiter, &format!("reach its files: {error}")),
         }
     }
 
@@ -95,6 +102,15 @@ impl Spawner {
                 self.work(waiter, Task::Unpack(place), folder, Order::Unpack { limits: LAYER_LIMITS });
             }
             Err(error) => self.fail(waiter, &format!("make a folder to unpack into: {error}")),
+        }
+    }
+
+    /// Where what a session wrote can be read, for as long as nobody lets it rest.
+    fn written(&mut self, session: &SessionId) -> io::Result<PathBuf> {
+        let folder = self.files.folder(session);
+        match &mut self.launcher {
+            Ok(launcher) => launcher.volumes.prepare(&folder, &Limits::default()).map(|own| own.join("upper")),
+            Err(_) => Ok(folder.join("upper")),
         }
     }
 
@@ -137,6 +153,9 @@ impl Spawner {
         };
         let Some(Work { launched, task, waiting }) = self.works.running.remove(&number) else { return };
         let said = super::cell::said(launched.control.as_fd());
+        if let Task::Pack(session) = &task {
+            Volumes::rest(&self.files.folder(session));
+        }
         let end = match (status, task) {
             (0, Task::Pack(_)) => Ok(()),
             (0, Task::Unpack(place)) => self.files.settle(number, &place).map_err(|error| error.to_string()),
@@ -184,7 +203,7 @@ impl Spawner {
     }
 
     pub(super) fn remove_layer(&mut self, waiter: Waiter, layer: &LayerName) {
-        if self.cells.values().any(|cell| cell.layers.contains(layer)) {
+        if self.cells.values().any(|cell| cell.kind.root.layers.contains(layer)) {
             return self.fail(waiter, "a sandbox stands on it");
         }
         let removed = self.files.discard_layer(layer).map_err(|error| error.to_string());
@@ -210,7 +229,7 @@ impl Spawner {
     pub(super) fn dismiss_workers(&mut self) {
         for work in std::mem::take(&mut self.works.running).into_values() {
             if let Ok(launcher) = &mut self.launcher {
-                self.lingering.extend(launcher.undo(work.launched));
+                launcher.undo(work.launched);
             }
         }
     }

@@ -6,6 +6,7 @@
 
 mod adoption;
 mod bounds;
+mod disk;
 mod doctor;
 mod ground;
 mod images;

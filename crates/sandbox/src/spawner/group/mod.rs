@@ -18,8 +18,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::Limits;
+use crate::Usage;
 use crate::sys::process::Pid;
-pub(super) use usage::Usage;
 
 /// What bounds, counts or holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +154,11 @@ impl Groups {
         if !group.remove() {
             self.lingering.push(group);
         }
+    }
+
+    /// Whether groups wait to be removed.
+    pub(super) fn has_lingering(&self) -> bool {
+        !self.lingering.is_empty()
     }
 
     /// Removes groups that lingered. True when none does any more.

@@ -4,19 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::Controller;
-
-/// What the processes of a sandbox use together. `None` where the host does not count it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::spawner) struct Usage {
-    /// Memory, the file system in memory and cached files included.
-    pub(in crate::spawner) memory_bytes: Option<u64>,
-    /// Processes and threads.
-    pub(in crate::spawner) processes: Option<u64>,
-    /// Processor time since the sandbox was made.
-    pub(in crate::spawner) cpu_micros: Option<u64>,
-    /// Processes that were killed because memory ran out.
-    pub(in crate::spawner) oom_kills: Option<u64>,
-}
+use crate::Usage;
 
 /// Reads the group of version 2, and where that does not count, those of version 1.
 pub(super) fn read<'a>(unified: Option<&Path>, separate: impl Fn(Controller) -> Option<&'a Path>) -> Usage {
@@ -33,6 +21,7 @@ pub(super) fn read<'a>(unified: Option<&Path>, separate: impl Fn(Controller) -> 
             .or_else(|| number(second(Controller::Accounting, "cpuacct.usage")).map(|nanos| nanos / 1000)),
         oom_kills: counter(first("memory.events"), "oom_kill")
             .or_else(|| counter(second(Controller::Memory, "memory.oom_control"), "oom_kill")),
+        ..Usage::default()
     }
 }
 

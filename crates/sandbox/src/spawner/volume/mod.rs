@@ -95,13 +95,11 @@ enum Kept {
     InMemory,
 }
 
-/// What a session's files take and may take.
+/// What a session's files take, where the file system counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) bytes: u64,
-    pub(super) bytes_max: u64,
     pub(super) files: u64,
-    pub(super) files_max: u64,
 }
 
 /// The bounds of all sessions of this spawner.
@@ -192,9 +190,7 @@ impl Volumes {
                 let space = sys::space(&folder.join(DISK))?;
                 Ok(Some(Usage {
                     bytes: space.bytes - space.bytes_free,
-                    bytes_max: space.bytes,
                     files: space.files - space.files_free,
-                    files_max: space.files,
                 }))
             }
             (Kept::InPlace | Kept::Nowhere, Bound::Project(projects)) => projects.usage(folder).map(Some),

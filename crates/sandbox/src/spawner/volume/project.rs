@@ -61,9 +61,7 @@ impl Projects {
         let found = project::project_quota(&self.on, project)?;
         Ok(Usage {
             bytes: found.bytes,
-            bytes_max: found.bytes_max,
             files: found.files,
-            files_max: found.files_max,
         })
     }
 

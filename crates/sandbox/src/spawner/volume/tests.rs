@@ -92,7 +92,7 @@ fn an_image_is_full_at_its_bound_keeps_files_and_leaves_no_device() {
     let refused = (0..2000).find_map(|number| File::create(disk.join(format!("upper/{number}"))).err());
     assert_eq!(refused.map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
     let usage = volumes.usage(&folder).unwrap().unwrap();
-    assert!(usage.files == usage.files_max && usage.files_max <= 1100, "{usage:?}");
+    assert!(usage.files >= 900 && usage.files <= 1100, "{usage:?}");
     // A session takes over the folders of the spare sandbox while they are mounted.
     let taken_over = data.path().join("session");
     std::fs::rename(&folder, &taken_over).unwrap();
@@ -269,7 +269,7 @@ fn a_project_is_full_at_its_bound_where_the_kernel_keeps_such_quotas() {
         assert!(!probe::writes(&folder.join("upper/full"), 40 * MIB).unwrap());
         let usage = volumes.usage(&folder).unwrap().unwrap();
         assert!(
-            usage.bytes <= 32 * MIB && usage.bytes_max == 32 * MIB && usage.files_max == 100,
+            usage.bytes <= 32 * MIB && usage.files <= 100,
             "{usage:?}"
         );
         drop(volumes);
