@@ -191,7 +191,6 @@ fn trap(ground: &Ground) -> String {
     for (path, target) in super::ground::PLACES {
         writeln!(
             command,
-
             "{{ rm -rf {path} || mv {path} {path}.former; }} 2>/dev/null; \
              [ -e {path} -o -L {path} ] || {{ mkdir -p $(dirname {path}) && ln -s {hostile}/{target} {path} && \
              replaced=\"$replaced {path}\"; }} 2>/dev/null"
@@ -199,8 +198,7 @@ fn trap(ground: &Ground) -> String {
         .expect("a string takes every write");
     }
     writeln!(
-            command,
-
+        command,
         "mv /mnt/session /mnt/former 2>/dev/null && ln -s {hostile} /mnt/session && replaced=\"$replaced /mnt/session\"\n\
          echo \"replaced:$replaced\""
     )
