@@ -59,8 +59,8 @@ pub struct LayerReader {
 #[derive(Debug)]
 pub struct LayerWriter {
     stream: UnixStream,
-    link: Arc<Link>,
-    work: u64,
+    /// Who knows when the layer is in its place, and under which number, if that is not the worker itself.
+    place: Option<(Arc<Link>, u64)>,
 }
 
 /// A worker's last word.
@@ -108,7 +108,9 @@ impl std::fmt::Display for LayerName {
 }
 
 impl LayerReader {
-    pub(crate) fn open(stream: OwnedFd) -> std::io::Result<Self> {
+    /// Reads from a worker that speaks over this stream: chunks, each behind its length in four bytes with the lowest
+    /// first; an empty one at the end; and one more with the worker's last word.
+    pub fn open(stream: OwnedFd) -> std::io::Result<Self> {
         Ok(Self { stream: connect(stream)? })
     }
 
@@ -132,8 +134,14 @@ pub enum Chunk {
 }
 
 impl LayerWriter {
-    pub(crate) fn open(stream: OwnedFd, link: Arc<Link>, work: u64) -> std::io::Result<Self> {
-        Ok(Self { stream: connect(stream)?, link, work })
+    pub(crate) fn of_spawner(stream: OwnedFd, link: Arc<Link>, work: u64) -> std::io::Result<Self> {
+        Ok(Self { stream: connect(stream)?, place: Some((link, work)) })
+    }
+
+    /// Writes to a worker that listens on this stream, as [`LayerReader::open`] reads from one. Its last word says that
+    /// the layer is in its place.
+    pub fn open(stream: OwnedFd) -> std::io::Result<Self> {
+        Ok(Self { stream: connect(stream)?, place: None })
     }
 
     /// Sends the next bytes of the layer.
@@ -161,9 +169,9 @@ impl LayerWriter {
         drop(self.stream.write_all(&0u32.to_le_bytes()).await);
         let unpacked = last_word(&mut self.stream, UNPACK).await?;
         drop(self.stream);
-        let (answer, _) = self
-            .link
-            .ask(Ask::Await { work: self.work })
+        let Some((link, work)) = self.place else { return Ok(unpacked) };
+        let (answer, _) = link
+            .ask(Ask::Await { work })
             .await
             .map_err(|source| Error::Spawner { attempt: "ask", source })?;
         match answer {
