@@ -234,6 +234,13 @@ impl Store {
         Ok(known)
     }
 
+    /// What the sandboxes of all nodes stand on, each once.
+    pub async fn sandbox_roots(&self) -> Result<Vec<String>, Error> {
+        let list = Stmt::new("SELECT DISTINCT root FROM sandbox", []);
+        let rows = self.backend.query("list what sandboxes stand on", list).await?;
+        rows.into_iter().map(|mut row| row.text("root of a sandbox")).collect()
+    }
+
     async fn list_known(&self, op: &'static str, list: Stmt) -> Result<Vec<KnownSession>, Error> {
         self.backend.query(op, list).await?.into_iter().map(read_known).collect()
     }

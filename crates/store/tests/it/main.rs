@@ -56,7 +56,7 @@ scenarios! {
         changed_sandboxes_are_listed_by_node_and_page,
         a_sandbox_expires_on_its_node_first_and_everywhere_later_and_with_its_session,
         sessions_that_are_gone_or_archived_are_not_known,
-        blobs_that_no_sandbox_names_are_told_apart;
+        blobs_and_layers_that_no_sandbox_names_are_told_apart;
     builds:
         only_one_node_builds_at_a_time,
         a_build_whose_lease_ran_out_is_begun_anew,

@@ -1,7 +1,6 @@
 //! Sandboxes as records.
 
 use api::ids::SessionId;
-use api::time::Timestamp;
 use store::Append;
 use store::Checkpoint;
 use store::KnownSession;
@@ -166,7 +165,7 @@ pub(crate) async fn sessions_that_are_gone_or_archived_are_not_known(world: Worl
     assert_eq!(world.store.sandbox_sessions_known(&[]).await.unwrap(), []);
 }
 
-pub(crate) async fn blobs_that_no_sandbox_names_are_told_apart(world: World) {
+pub(crate) async fn blobs_and_layers_that_no_sandbox_names_are_told_apart(world: World) {
     let session = world.session().await;
     world.store.note_sandbox(&sandbox(&session, "one")).await.unwrap();
     let seen = world.store.sandbox(session.key).await.unwrap().unwrap();
@@ -174,5 +173,6 @@ pub(crate) async fn blobs_that_no_sandbox_names_are_told_apart(world: World) {
     let keys = ["checkpoints/s/1", "checkpoints/s/2"].map(str::to_owned);
     assert_eq!(world.store.checkpoints_known(&keys).await.unwrap(), keys[..1]);
     assert_eq!(world.store.checkpoints_known(&[]).await.unwrap(), Vec::<String>::new());
-    assert_eq!(seen.created_at, Timestamp(START.0));
+    world.store.note_sandbox(&sandbox(&world.session().await, "two")).await.unwrap();
+    assert_eq!(world.store.sandbox_roots().await.unwrap(), [r#"{"base":"host"}"#]);
 }
