@@ -85,3 +85,99 @@ def test_the_type_of_an_environment_never_changes(client: Anthropic, environment
         lambda: client.beta.environments.update(environment.id, config={"type": "self_hosted"}),
         BetaInvalidConfigTypeChangeError,
     )
+
+
+def test_limited_networking_and_packages_are_answered_whole(client: Anthropic) -> None:
+    networking = {
+        "type": "limited",
+        "allow_mcp_servers": True,
+        "allow_package_managers": True,
+        "allowed_hosts": ["example.com", "*.example.org"],
+    }
+    made = known(
+        client.beta.environments.create(
+            name=unique("limited"),
+            config={"type": "cloud", "networking": networking, "packages": {"type": "packages"}},
+        )
+    )
+    assert made.config.type == "cloud"
+    assert made.config.networking.to_dict() == networking
+    assert client.beta.environments.retrieve(made.id) == made
+    updated = known(
+        client.beta.environments.update(
+            made.id, config={"type": "cloud", "networking": {"type": "limited", "allowed_hosts": []}}
+        )
+    )
+    assert updated.config.networking.to_dict() == {**networking, "allowed_hosts": []}
+    opened = known(
+        client.beta.environments.update(made.id, config={"type": "cloud", "networking": {"type": "unrestricted"}})
+    )
+    assert opened.config.networking.type == "unrestricted"
+
+
+def test_limited_networking_allows_nothing_by_default(client: Anthropic) -> None:
+    made = known(
+        client.beta.environments.create(
+            name=unique("shut"), config={"type": "cloud", "networking": {"type": "limited"}}
+        )
+    )
+    networking = made.config.networking
+    assert (networking.allowed_hosts, networking.allow_mcp_servers, networking.allow_package_managers) == (
+        [],
+        False,
+        False,
+    )
+
+
+def test_packages_are_kept_manager_by_manager(client: Anthropic) -> None:
+    # Over the files of the host nothing is asked for from anywhere: the build ends at once and says so.
+    packages = {"type": "packages", "apt": ["a=1.0", "b"]}
+    others: dict[str, Any] = {"cargo": [], "gem": [], "go": [], "npm": [], "pip": []}
+    config: Any = {"type": "cloud", "packages": packages}
+    made = known(client.beta.environments.create(name=unique("packages"), config=config))
+    assert made.config.packages.to_dict() == {**packages, **others}
+    kept: Any = {"type": "cloud", "packages": {"type": "packages", "npm": []}}
+    assert client.beta.environments.update(made.id, config=kept) == made
+    emptied: Any = {"type": "cloud", "packages": {"type": "packages", "apt": []}}
+    assert known(client.beta.environments.update(made.id, config=emptied)).config.packages.apt == []
+
+
+def test_what_limited_networking_cannot_keep_is_refused(client: Anthropic) -> None:
+    limited = {"type": "limited", "allowed_hosts": ["example.com"]}
+    packages = {"type": "packages", "pip": ["a"]}
+    error = refused(
+        lambda: client.beta.environments.create(
+            name=unique("refused"), config={"type": "cloud", "networking": limited, "packages": packages}
+        ),
+        anthropic.BadRequestError,
+    )
+    assert "allow_package_managers" in str(error)
+    made = client.beta.environments.create(name=unique("shut"), config={"type": "cloud", "networking": limited})
+    refused(
+        lambda: client.beta.environments.update(made.id, config={"type": "cloud", "packages": packages}),
+        anthropic.BadRequestError,
+    )
+    for host in ["https://example.com", "example.com:443", "example.com/a", "127.0.0.1", "a.*.com"]:
+        refused(
+            lambda: client.beta.environments.create(
+                name=unique("refused"),
+                config={"type": "cloud", "networking": {"type": "limited", "allowed_hosts": [host]}},
+            ),
+            anthropic.BadRequestError,
+        )
+
+
+def test_settings_of_sandboxes_are_kept_beside_the_official_fields(client: Anthropic, environment: Any) -> None:
+    path = f"/x/v1/environments/{environment.id}/sandbox"
+    changed = client.post(path, body={"variables": {"MODE": "test"}}, cast_to=object)
+    assert changed == {
+        "type": "environment_sandbox",
+        "environment_id": environment.id,
+        "image": None,
+        "setup": None,
+        "variables": {"MODE": "test"},
+        "resources": None,
+    }
+    client.beta.environments.update(environment.id, name=unique("renamed"))
+    assert client.get(path, cast_to=object) == changed
+    known(client.beta.environments.retrieve(environment.id))

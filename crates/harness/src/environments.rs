@@ -1,15 +1,36 @@
 //! From the environment of a session to the sandbox that it is to have.
 
+mod builds;
+mod managers;
+mod network;
+mod places;
+mod routes;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::environments::SandboxSettings;
 use api::environments::SessionEnvironment;
+use api::ids::Ids;
 use api::ids::SessionId;
+use api::time::Clock;
+use egress::Policy;
+use sandbox::Backend;
 use sandbox::Error;
+use sandbox::LayerName;
 use sandbox::Limits;
 use sandbox::Root;
 use sandbox::Spec;
 use serde::Deserialize;
 use serde::Serialize;
+use store::Store;
+
+pub use self::builds::Build;
+pub use self::builds::BuildProgress;
+use self::builds::Builds;
+pub use self::network::Operator;
+use self::places::Places;
+use crate::tasks::Tasks;
 
 /// What is fixed when a session is made, beside its agent. Stored as JSON in its row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,22 +48,166 @@ pub(crate) struct Wanted {
     pub(crate) environment: Arc<SessionEnvironment>,
 }
 
-/// What the operator gives every sandbox.
-#[derive(Clone, Debug)]
-pub(crate) struct Environments {
+/// The operator's part of every environment.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// What sandboxes may reach.
+    pub operator: Operator,
+    /// Bounds that environments choose by name.
+    pub classes: BTreeMap<String, Limits>,
+    /// The images that environments choose by name; none without one.
+    pub images: Option<Arc<dyn Images>>,
+}
+
+/// Finds images by their names.
+pub trait Images: Send + Sync {
+    /// The root file system of an image; `None` when there is no such image. Called for every sandbox, so it is quick.
+    fn find(&self, name: &str) -> Option<Root>;
+}
+
+/// What the operator gives every sandbox, and what environments add to it. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Environments(Arc<Inner>);
+
+struct Inner {
+    limits: Limits,
+    root: Root,
+    surroundings: Surroundings,
+    backend: Arc<dyn Backend>,
+    clock: Clock,
+    builds: Builds,
+    places: Places,
+}
+
+/// What environments are made of.
+pub(crate) struct Parts {
     pub(crate) limits: Limits,
     pub(crate) root: Root,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) ids: Ids,
+    pub(crate) node: String,
+    pub(crate) tasks: Tasks,
 }
 
 impl Environments {
-    /// The sandbox that a session is to have.
-    pub(crate) async fn resolve(&self, wanted: &Wanted) -> Result<Spec, Error> {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { limits, root, surroundings, backend, store, clock, ids, node, tasks } = parts;
+        let builds = Builds::new(Arc::clone(&backend), store, clock.clone(), ids, node, tasks);
+        let places = Places::default();
+        Self(Arc::new(Inner { limits, root, surroundings, backend, clock, builds, places }))
+    }
+
+    /// The sandbox of a session that stands on `root`: what was not pinned stays as it was when the session began to.
+    pub(crate) async fn spec(&self, wanted: &Wanted, root: Root) -> Result<Spec, Error> {
         let Wanted { session, key: _, environment } = wanted;
         Ok(Spec {
             session: session.clone(),
-            limits: self.limits,
-            root: self.root.clone(),
+            limits: self.limits(&environment.sandbox)?,
+            root,
             variables: environment.sandbox.variables.clone(),
+            network: self.policy(environment).await.map(Arc::new),
+            makes_layer: false,
         })
+    }
+
+    /// What new sandboxes of an environment stand on. Waits until its packages are installed.
+    pub(crate) async fn root(&self, environment: &SessionEnvironment) -> Result<Root, Error> {
+        let mut root = self.base(&environment.sandbox)?;
+        if !environment.installs() {
+            return Ok(root);
+        }
+        let base = self.0.places.identity(&root);
+        if let Some(layer) = self.0.builds.layer(environment, &base) {
+            if !self.0.builds.is_ready(&layer) {
+                let recipe = self.recipe(layer.clone(), environment, &root).await?;
+                self.0.builds.want(recipe).await?;
+            }
+            root.layers.push(layer);
+        }
+        Ok(root)
+    }
+
+    /// What the sandboxes of an environment may reach; `None` when they have no network.
+    pub(crate) async fn policy(&self, environment: &SessionEnvironment) -> Option<Policy> {
+        let hosts = self.package_hosts(environment).await;
+        network::policy(environment, &self.0.surroundings.operator, &hosts)
+    }
+
+    /// Removes layers of packages that nobody has wanted for a month. Those in `in_use` stay.
+    pub(crate) async fn collect(&self, in_use: &[LayerName]) -> Result<(), Error> {
+        self.0.builds.collect(in_use).await
+    }
+
+    /// Without what the environment installs.
+    fn base(&self, settings: &SandboxSettings) -> Result<Root, Error> {
+        let Some(name) = &settings.image else { return Ok(self.0.root.clone()) };
+        let found = self.0.surroundings.images.as_ref().and_then(|images| images.find(name));
+        found.ok_or_else(|| Error::Layer {
+            attempt: format!("use the image {name}"),
+            reason: "there is no image of that name on this server; see `journeyman image list`".to_owned(),
+        })
+    }
+
+    fn limits(&self, settings: &SandboxSettings) -> Result<Limits, Error> {
+        let Some(name) = &settings.resources else { return Ok(self.0.limits) };
+        self.0.surroundings.classes.get(name).copied().ok_or_else(|| Error::Layer {
+            attempt: format!("use the resource class {name}"),
+            reason: "the configuration of this server has no class of that name".to_owned(),
+        })
+    }
+
+    async fn recipe(
+        &self,
+        layer: LayerName,
+        environment: &SessionEnvironment,
+        root: &Root,
+    ) -> Result<builds::Recipe, Error> {
+        let hosts = self.package_hosts(environment).await;
+        let network = network::build_policy(environment, &self.0.surroundings.operator, &hosts);
+        let spec = Spec {
+            limits: self.limits(&environment.sandbox)?,
+            root: root.clone(),
+            variables: environment.sandbox.variables.clone(),
+            network: network.map(Arc::new),
+            makes_layer: true,
+            // Each try gets one of its own.
+            ..Spec::new(SessionId::parse("sesn_build").expect("a session id"))
+        };
+        Ok(Builds::recipe(layer, environment, spec))
+    }
+
+    /// The layer with what an environment installs.
+    fn layer(&self, environment: &SessionEnvironment) -> Option<LayerName> {
+        let root = self.base(&environment.sandbox).ok()?;
+        self.0.builds.layer(environment, &self.0.places.identity(&root))
+    }
+
+    /// Starts what an environment installs, in the background.
+    async fn prepare(&self, environment: &SessionEnvironment) -> Result<(), Error> {
+        let root = self.base(&environment.sandbox)?;
+        if let Some(layer) = self.0.builds.layer(environment, &self.0.places.identity(&root)) {
+            let recipe = self.recipe(layer, environment, &root).await?;
+            self.0.builds.prepare(recipe);
+        }
+        Ok(())
+    }
+
+    async fn package_hosts(&self, environment: &SessionEnvironment) -> places::Hosts {
+        if self.0.surroundings.operator.is_off || !network::needs_package_hosts(environment) {
+            return places::Hosts::default();
+        }
+        let Ok(root) = self.base(&environment.sandbox) else { return places::Hosts::default() };
+        let Inner { limits, backend, clock, builds, places, .. } = &*self.0;
+        match places.hosts(&root, *limits, backend.as_ref(), builds, clock.now()).await {
+            Ok(hosts) => hosts,
+            Err(reason) => {
+                // The next one asks again; until then only what the operator lists counts.
+                tracing::warn!(reason, "ask the package managers for their hosts failed: {reason}");
+                places::Hosts::default()
+            }
+        }
     }
 }

@@ -39,7 +39,10 @@ pub(crate) struct Caller {
 
 /// Who asks, on a route that is in no beta.
 #[derive(Clone, Debug)]
-pub(crate) struct Holder;
+pub(crate) struct Holder {
+    /// The tenant; every read and write is within it.
+    pub(crate) workspace: WorkspaceId,
+}
 
 /// Where the extractors leave the workspace for the answer's header.
 #[derive(Clone, Default)]
@@ -60,9 +63,9 @@ impl FromRequestParts<Arc<Server>> for Holder {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Failure> {
-        authenticate(parts, server).await?;
+        let workspace = authenticate(parts, server).await?;
         beta::check_names(&parts.headers)?;
-        Ok(Self)
+        Ok(Self { workspace })
     }
 }
 

@@ -1,14 +1,21 @@
-//! `/v1/environments`: where sessions work.
+//! `/v1/environments`: where sessions work; and below it what we add under `/x/v1/environments`.
+
+mod build;
+mod egress;
+mod sandbox;
 
 use std::sync::Arc;
 
 use api::environments::Environment;
 use api::environments::EnvironmentCreate;
 use api::environments::EnvironmentUpdate;
+use api::environments::SandboxSettings;
+use api::environments::SessionEnvironment;
 use api::errors::Error;
 use api::ids::EnvironmentId;
 use api::ids::WorkspaceId;
 use api::lists::EnvironmentList;
+use api::mcp::McpServer;
 use api::page;
 use api::page::Order;
 use api::page::Page;
@@ -41,6 +48,9 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/v1/environments", get(list).post(create))
         .route("/v1/environments/{id}", get(retrieve).post(update).delete(delete))
         .route("/v1/environments/{id}/archive", post(archive))
+        .merge(build::routes())
+        .merge(egress::routes())
+        .merge(sandbox::routes())
 }
 
 async fn create(
@@ -51,8 +61,9 @@ async fn create(
 ) -> Result<Response, Failure> {
     let create = EnvironmentCreate::parse(&body)?;
     let environment = Environment::create(create, server.ids.make(), server.clock.now())?;
-    let record = record(&environment, caller.workspace);
+    let record = record(&environment, caller.workspace, None);
     server.store.insert_environment(&record).await?;
+    prepare(&server, &record)?;
     Ok(json(record.body))
 }
 
@@ -75,7 +86,10 @@ async fn update(
 ) -> Result<Response, Failure> {
     let id = error::id(ENVIRONMENT, &id)?;
     let update = EnvironmentUpdate::parse(&body)?;
-    replace(&server, caller.workspace, &id, |environment, now| environment.update(update.clone(), now)).await
+    let change = |environment: &Environment, now| environment.update(update.clone(), now);
+    let record = replace(&server, caller.workspace, &id, change).await?;
+    prepare(&server, &record)?;
+    Ok(json(record.body))
 }
 
 async fn archive(
@@ -85,7 +99,8 @@ async fn archive(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let id = error::id(ENVIRONMENT, &id)?;
-    replace(&server, caller.workspace, &id, |environment, now| Ok(environment.archive(now))).await
+    let archive = |environment: &Environment, now| Ok(environment.archive(now));
+    Ok(json(replace(&server, caller.workspace, &id, archive).await?.body))
 }
 
 async fn delete(
@@ -113,28 +128,64 @@ async fn list(
     Ok(json(page::body(&bodies, page.next.as_ref())))
 }
 
-/// Puts what `change` makes of the environment in its place; answers the stored one when nothing changes.
+/// Puts what `change` makes of the environment in its place; gives the stored one when nothing changes.
 async fn replace(
     server: &Server,
     workspace: WorkspaceId,
     id: &EnvironmentId,
     change: impl Fn(&Environment, Timestamp) -> Result<Option<Environment>, Error>,
-) -> Result<Response, Failure> {
+) -> Result<EnvironmentRecord, Failure> {
+    rewrite(server, &workspace, id, |stored, now| {
+        let next = change(&parse(stored)?, now)?;
+        Ok(next.map(|next| record(&next, workspace.clone(), stored.sandbox.clone())))
+    })
+    .await
+}
+
+/// Puts what `change` makes of the record in its place; gives the stored one when nothing changes.
+async fn rewrite(
+    server: &Server,
+    workspace: &WorkspaceId,
+    id: &EnvironmentId,
+    change: impl Fn(&EnvironmentRecord, Timestamp) -> Result<Option<EnvironmentRecord>, Failure>,
+) -> Result<EnvironmentRecord, Failure> {
     for _ in 0..UPDATE_ATTEMPTS_MAX {
-        let stored = find(server, &workspace, id).await?;
+        let stored = find(server, workspace, id).await?;
         // The time of the last change guards the next one, so it has to rise.
         let now = server.clock.now().max(Timestamp(stored.updated_at.0 + 1));
-        let Some(next) = change(&parse(&stored)?, now)? else {
-            return Ok(json(stored.body));
+        let Some(next) = change(&stored, now)? else {
+            return Ok(stored);
         };
-        let next = record(&next, workspace.clone());
         match server.store.replace_environment(&next, stored.updated_at).await {
-            Ok(()) => return Ok(json(next.body)),
+            Ok(()) => return Ok(next),
             Err(store::Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Err(Error::conflict("the environment is being changed by others all the time").with_retry(true).into())
+}
+
+/// What a session would keep of the environment, were it made now by an agent with these MCP servers.
+pub(crate) fn snapshot(
+    record: &EnvironmentRecord,
+    servers: &[McpServer],
+) -> Result<SessionEnvironment, Failure> {
+    Ok(SessionEnvironment::of(&parse(record)?, settings(record)?, servers))
+}
+
+/// What the environment says of its sandboxes.
+fn settings(record: &EnvironmentRecord) -> Result<SandboxSettings, Failure> {
+    let Some(text) = &record.sandbox else { return Ok(SandboxSettings::default()) };
+    serde_json::from_str(text).map_err(|source| error::corrupt(ENVIRONMENT, record.id.as_str(), &source))
+}
+
+/// Begins to build what the environment installs.
+fn prepare(server: &Server, record: &EnvironmentRecord) -> Result<(), Failure> {
+    let environment = snapshot(record, &[])?;
+    if environment.installs() {
+        server.harness.prepare_environment(environment);
+    }
+    Ok(())
 }
 
 /// The environment.
@@ -152,7 +203,7 @@ pub(crate) fn parse(record: &EnvironmentRecord) -> Result<Environment, Failure> 
         .map_err(|source| error::corrupt(ENVIRONMENT, record.id.as_str(), &source))
 }
 
-fn record(environment: &Environment, workspace: WorkspaceId) -> EnvironmentRecord {
+fn record(environment: &Environment, workspace: WorkspaceId, sandbox: Option<String>) -> EnvironmentRecord {
     EnvironmentRecord {
         id: environment.id.clone(),
         workspace,
@@ -161,5 +212,6 @@ fn record(environment: &Environment, workspace: WorkspaceId) -> EnvironmentRecor
         updated_at: environment.updated_at,
         archived_at: environment.archived_at,
         body: environment.render(),
+        sandbox,
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use api::environments::SandboxSettings;
-use api::environments::SessionEnvironment;
 use api::environments::check_mcp_servers;
 use api::errors::Error;
 use api::ids::WorkspaceId;
@@ -68,9 +66,8 @@ async fn create(
         );
         return Err(Error::invalid(message).with_code("environment_archived").into());
     }
-    let environment = environments::parse(&environment)?;
+    let environment = environments::snapshot(&environment, &agent.mcp_servers)?;
     check_mcp_servers(&environment.config, &agent.mcp_servers)?;
-    let environment = SessionEnvironment::of(&environment, SandboxSettings::default(), &agent.mcp_servers);
     let new = CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events };
     let record = server.harness.create_session(new).await?;
     answer(&server, &record)

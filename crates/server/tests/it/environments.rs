@@ -40,12 +40,20 @@ async fn what_is_wrong_or_not_built_is_named() {
         (json!({"name": "x", "config": {"type": "moon"}}), "config"),
         (json!({"name": "x", "config": {"type": "self_hosted"}}), "config"),
         (
-            json!({"name": "x", "config": {"type": "cloud", "networking": {"type": "limited"}}}),
-            "config.networking",
+            json!({"name": "x", "config": {
+                "type": "cloud", "networking": {"type": "limited"}, "packages": {"pip": ["pandas"]},
+            }}),
+            "config.networking.allow_package_managers",
         ),
         (
-            json!({"name": "x", "config": {"type": "cloud", "packages": {"pip": ["pandas"]}}}),
-            "config.packages",
+            json!({"name": "x", "config": {"type": "cloud", "packages": {"pip": ["--pre"]}}}),
+            "config.packages.pip.0",
+        ),
+        (
+            json!({"name": "x", "config": {
+                "type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["https://a.example"]},
+            }}),
+            "config.networking.allowed_hosts.0",
         ),
         (json!({"name": "x", "config": {"type": "cloud"}, "colour": "red"}), "colour"),
     ] {

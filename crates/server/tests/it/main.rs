@@ -8,6 +8,7 @@ mod auth;
 mod client;
 mod environments;
 mod events;
+mod extensions;
 mod health;
 mod models;
 mod requests;

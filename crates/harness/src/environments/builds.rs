@@ -1,0 +1,325 @@
+//! Builds: what environments install, once, into layers that all their sessions stand on.
+//!
+//! Whoever wants a layer waits for it; one build per layer is under way in this process, and, by a lease in the store, one
+//! on all nodes that share it. A build that failed leaves nothing but its last lines, and is tried again when its layer is
+//! next wanted and a minute has passed.
+
+mod recipe;
+mod run;
+mod workshop;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use api::environments::SessionEnvironment;
+use api::ids::Ids;
+use api::time::Clock;
+use api::time::Timestamp;
+use sandbox::Backend;
+use sandbox::Error;
+use sandbox::LayerName;
+use store::BuildRecord;
+use store::BuildState;
+use store::Store;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+
+use self::recipe::Step;
+pub(crate) use self::workshop::Workshop;
+use crate::limits;
+use crate::tasks::Tasks;
+
+/// A layer and how to build it.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) layer: LayerName,
+    steps: Vec<Step>,
+    /// The sandbox to build in; its session is made for each try.
+    spec: sandbox::Spec,
+}
+
+/// How the build of an environment's packages is going.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// How far it is.
+    pub progress: BuildProgress,
+    /// What it does, or did last.
+    pub step: Option<String>,
+    /// The last lines that this step printed.
+    pub log: Vec<String>,
+    /// Name of the layer; `None` when there is nothing to install.
+    pub layer: Option<String>,
+    /// When it was begun.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// How far a build is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildProgress {
+    /// Nothing to install, or nobody has asked for it.
+    None,
+    /// It is under way.
+    Building,
+    /// Its layer is there.
+    Ready,
+    /// It failed.
+    Failed,
+}
+
+/// The builds of this process.
+#[derive(Clone)]
+pub(crate) struct Builds(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    store: Store,
+    clock: Clock,
+    ids: Ids,
+    node: String,
+    tasks: Tasks,
+    slots: Mutex<HashMap<LayerName, Slot>>,
+    room: Semaphore,
+}
+
+/// What this process knows of a layer.
+enum Slot {
+    Ready { noted_at: Timestamp },
+    Building(watch::Receiver<Option<Result<(), Failure>>>),
+    Failed { at: Timestamp, failure: Failure },
+}
+
+/// Why a layer is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
+    reason: String,
+}
+
+impl Inner {
+    fn slots(&self) -> MutexGuard<'_, HashMap<LayerName, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Builds {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        node: String,
+        tasks: Tasks,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            backend,
+            store,
+            clock,
+            ids,
+            node,
+            tasks,
+            slots: Mutex::default(),
+            room: Semaphore::new(limits::BUILDS_MAX),
+        }))
+    }
+
+    /// The layer of an environment that stands on `base`; `None` when it installs nothing.
+    pub(crate) fn layer(&self, environment: &SessionEnvironment, base: &str) -> Option<LayerName> {
+        recipe::layer(environment, base, self.0.clock.now())
+    }
+
+    /// How to build that layer. `spec` is the sandbox to build it in.
+    pub(crate) fn recipe(layer: LayerName, environment: &SessionEnvironment, spec: sandbox::Spec) -> Recipe {
+        let has_dpkg = spec.root.base != sandbox::Base::Host;
+        Recipe { layer, steps: recipe::steps(environment, has_dpkg), spec }
+    }
+
+    /// Whether the layer is known to be here. Costs nothing.
+    pub(crate) fn is_ready(&self, layer: &LayerName) -> bool {
+        let now = self.0.clock.now();
+        let mut slots = self.0.slots();
+        let Some(Slot::Ready { noted_at }) = slots.get_mut(layer) else { return false };
+        if now.millis_since(*noted_at) < limits::BUILD_USE_NOTED_MS {
+            return true;
+        }
+        *noted_at = now;
+        drop(slots);
+        let (inner, key) = (Arc::clone(&self.0), layer.to_string());
+        drop(self.0.tasks.spawn("note the use of a layer", async move {
+            if let Err(error) = inner.store.use_build(&key, inner.clock.now()).await {
+                tracing::warn!(error = %error, "note the use of layer {key} failed");
+            }
+        }));
+        true
+    }
+
+    /// Waits until the layer is here, building it if nobody does.
+    pub(crate) async fn want(&self, recipe: Recipe) -> Result<(), Error> {
+        let layer = recipe.layer.clone();
+        let mut building = match self.begin(recipe, false) {
+            Begun::Ready => return Ok(()),
+            Begun::Failed(failure) => return Err(failure.into_error()),
+            Begun::Building(building) => building,
+        };
+        match building.wait_for(Option::is_some).await.map(|ended| ended.clone()) {
+            Ok(Some(Ok(()))) => Ok(()),
+            Ok(Some(Err(failure))) => Err(failure.into_error()),
+            Ok(None) | Err(_) => {
+                // Its task ended without a word: a shutdown, or a bug that was logged.
+                self.0.slots().remove(&layer);
+                Err(Failure { reason: "the server stopped while it was built".to_owned() }.into_error())
+            }
+        }
+    }
+
+    /// Sees to it that the layer is built, and does not wait. A failure of before is forgotten.
+    pub(crate) fn prepare(&self, recipe: Recipe) {
+        drop(self.begin(recipe, true));
+    }
+
+    fn begin(&self, recipe: Recipe, is_forced: bool) -> Begun {
+        let now = self.0.clock.now();
+        let mut slots = self.0.slots();
+        match slots.get(&recipe.layer) {
+            Some(Slot::Ready { .. }) => return Begun::Ready,
+            // One whose task is gone is begun anew.
+            Some(Slot::Building(building))
+                if building.has_changed().is_ok() || building.borrow().is_some() =>
+            {
+                return Begun::Building(building.clone());
+            }
+            Some(Slot::Failed { at, failure })
+                if !is_forced && now.millis_since(*at) < limits::BUILD_RETRY_MS =>
+            {
+                return Begun::Failed(failure.clone());
+            }
+            Some(Slot::Building(_) | Slot::Failed { .. }) | None => {}
+        }
+        let (report, building) = watch::channel(None);
+        slots.insert(recipe.layer.clone(), Slot::Building(building.clone()));
+        drop(slots);
+        let builds = self.clone();
+        drop(self.0.tasks.spawn("build a layer", async move {
+            let layer = recipe.layer.clone();
+            let ended = run::run(&builds, recipe, is_forced).await;
+            let at = builds.0.clock.now();
+            let slot = match &ended {
+                Ok(()) => Slot::Ready { noted_at: at },
+                Err(failure) => Slot::Failed { at, failure: failure.clone() },
+            };
+            builds.0.slots().insert(layer, slot);
+            report.send_replace(Some(ended));
+        }));
+        Begun::Building(building)
+    }
+
+    /// How the build of a layer is going.
+    pub(crate) async fn view(&self, layer: &LayerName) -> Result<Build, store::Error> {
+        let is_under_way = matches!(self.0.slots().get(layer), Some(Slot::Building(_)));
+        let record = self.0.store.build(layer.as_str()).await?;
+        let mut build = Build { layer: Some(layer.to_string()), ..Build::none() };
+        let Some(record) = record else {
+            build.progress = if is_under_way { BuildProgress::Building } else { BuildProgress::None };
+            return Ok(build);
+        };
+        let BuildRecord {
+            key,
+            state,
+            step,
+            log,
+            error,
+            node: _,
+            bytes: _,
+            created_at,
+            finished_at,
+            used_at: _,
+        } = record;
+        build.step = Some(step).filter(|step| !step.is_empty());
+        build.log = log.lines().map(str::to_owned).collect();
+        build.started_at = Some(created_at);
+        build.finished_at = finished_at;
+        build.error = error;
+        build.progress = match state {
+            // The row may tell of an earlier try, or of the end of this one that is not over here.
+            _ if is_under_way => BuildProgress::Building,
+            BuildState::Ready => BuildProgress::Ready,
+            BuildState::Failed => BuildProgress::Failed,
+            BuildState::Building if self.0.store.is_building(&key).await? => BuildProgress::Building,
+            BuildState::Building => {
+                build.error =
+                    Some("the server stopped while it was built; it is built when next wanted".to_owned());
+                BuildProgress::Failed
+            }
+        };
+        if build.progress == BuildProgress::Building {
+            (build.finished_at, build.error) = (None, None);
+        }
+        Ok(build)
+    }
+
+    /// Where ids come from.
+    pub(crate) fn ids(&self) -> Ids {
+        self.0.ids.clone()
+    }
+
+    /// Removes the layers that nobody has wanted for a month and no sandbox stands on.
+    pub(crate) async fn collect(&self, in_use: &[LayerName]) -> Result<(), Error> {
+        let stored = |source: store::Error| Error::Layer {
+            attempt: "look for unused layers".to_owned(),
+            reason: source.to_string(),
+        };
+        let now = self.0.clock.now();
+        let before = now.plus_millis(-limits::BUILD_UNUSED_MS);
+        let unused =
+            self.0.store.unused_builds(before, limits::BUILDS_COLLECTED_MAX).await.map_err(stored)?;
+        let here = self.0.backend.layers().await?;
+        for build in unused {
+            let Ok(layer) = build.key.parse::<LayerName>() else { continue };
+            if !here.contains(&layer) || in_use.contains(&layer) {
+                continue;
+            }
+            // From here on whoever wants it builds it anew.
+            if matches!(self.0.slots().get(&layer), Some(Slot::Building(_))) {
+                continue;
+            }
+            self.0.slots().remove(&layer);
+            tracing::info!(layer = %layer, "remove layer {layer}: nobody has wanted it for a month");
+            self.0.backend.remove_layer(&layer).await?;
+        }
+        // The rows stay for as long again, so that every node hears of it.
+        self.0.store.forget_builds(now.plus_millis(-2 * limits::BUILD_UNUSED_MS)).await.map_err(stored)
+    }
+}
+
+/// What there is when a layer is wanted.
+enum Begun {
+    Ready,
+    Failed(Failure),
+    Building(watch::Receiver<Option<Result<(), Failure>>>),
+}
+
+impl Build {
+    /// Nothing to install.
+    pub(crate) fn none() -> Self {
+        Self {
+            progress: BuildProgress::None,
+            step: None,
+            log: Vec::new(),
+            layer: None,
+            started_at: None,
+            finished_at: None,
+            error: None,
+        }
+    }
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        Error::Layer { attempt: "install the packages of this environment".to_owned(), reason: self.reason }
+    }
+}
