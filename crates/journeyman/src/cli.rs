@@ -8,6 +8,8 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 
+use crate::image::arguments::Image;
+
 /// An open server for managed agents.
 #[derive(Parser)]
 #[command(name = "journeyman", version, about, max_term_width = 110)]
@@ -29,6 +31,9 @@ pub(crate) enum Command {
     /// Keys that clients authenticate with
     #[command(subcommand)]
     Keys(Keys),
+    /// Root file systems for sandboxes
+    #[command(subcommand)]
+    Image(Image),
     /// The configuration
     #[command(subcommand)]
     Config(Config),

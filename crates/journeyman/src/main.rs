@@ -14,6 +14,7 @@ mod client;
 mod config;
 mod doctor;
 mod environment;
+mod image;
 mod escape;
 mod keys;
 mod node;
@@ -84,6 +85,10 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode> {
         Command::Keys(command) => {
             let config = Config::load(environment, command.common(), None)?;
             block_on(keys::run(&config, &command))
+        }
+        Command::Image(command) => {
+            let config = Config::load(environment, command.common(), None)?;
+            block_on(image::run(&config, environment, &command))
         }
         Command::Config(cli::Config::Show(flags)) => {
             let listen = flags.listen.map(|address| address.to_string());

@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) models: model::Config,
     /// Sandboxes.
     pub(crate) sandbox: Sandbox,
+    /// Root file systems for sandboxes.
+    pub(crate) images: Images,
     /// Bounds of the API.
     pub(crate) limits: Limits,
 }
@@ -57,6 +59,13 @@ pub(crate) struct Sandbox {
     pub(crate) disk_files_max: u64,
     pub(crate) alive_max: usize,
     pub(crate) idle_minutes_max: u32,
+}
+
+/// `[images]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Images {
+    pub(crate) registry: Option<String>,
 }
 
 /// `[limits]`

@@ -4,6 +4,7 @@
 
 mod commands;
 mod escape;
+mod image;
 mod program;
 mod quickstart;
 mod serve;

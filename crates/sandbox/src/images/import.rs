@@ -1,15 +1,23 @@
 //! Taking images in.
 
+mod parts;
+
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::time::Clock;
 use tokio::task::spawn_blocking;
 
+use self::parts::OneFile;
+use self::parts::Rejoined;
+use self::parts::index_of;
+use self::parts::measured;
+use self::parts::named_digest;
+use self::parts::read;
+use self::parts::unique;
 use super::Blob;
 use super::Blobs;
 use super::Content;
@@ -311,87 +319,4 @@ impl Importer<'_> {
     async fn layers_here(&self) -> Result<BTreeSet<LayerName>, Error> {
         Ok(self.backend.layers().await?.into_iter().collect())
     }
-}
-
-/// A file that is the only part there is.
-struct OneFile(Arc<File>, Place);
-
-#[async_trait::async_trait]
-impl Blobs for OneFile {
-    async fn open(&self, blob: &Blob) -> Result<Box<dyn Content>, Error> {
-        let Self(file, place) = self;
-        Ok(Box::new(Stretch::new(&blob.digest.to_string(), Arc::clone(file), *place)))
-    }
-}
-
-async fn read(blobs: &dyn Blobs, blob: &Blob) -> Result<Vec<u8>, Error> {
-    intake::read(blobs.open(blob).await?.as_mut(), blob).await
-}
-
-async fn index_of(folder: &Path) -> Result<Vec<u8>, Error> {
-    let path: PathBuf = folder.join("index.json");
-    let mut content = Stretch::of_file(path).await?;
-    let mut bytes = Vec::new();
-    loop {
-        let chunk = content.next().await?;
-        if chunk.is_empty() {
-            return Ok(bytes);
-        }
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
-            return Err(Error::malformed(
-                "index.json",
-                format!("it is larger than {DOCUMENT_BYTES_MAX} bytes"),
-            ));
-        }
-    }
-}
-
-/// The digest of a layer of a `docker save` archive, which must be the one of the configuration unless it is compressed:
-/// then nothing names its digest.
-async fn measured(file: &File, path: &str, place: Place, expected: &Digest) -> Result<Digest, Error> {
-    let file = Arc::new(file.try_clone().map_err(Error::file("read the archive", Path::new(path)))?);
-    let mut content = Stretch::new(path, file, place);
-    let head = content.next().await?;
-    let is_compressed = matches!(head.as_slice(), [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..]);
-    let mut content = Rejoined { head, rest: &mut content };
-    let (digest, _) = intake::measure(&mut content).await?;
-    if !is_compressed {
-        intake::expect_digest(expected, digest.clone())?;
-    }
-    Ok(digest)
-}
-
-/// Something whose first piece was looked at.
-struct Rejoined<'a> {
-    head: Vec<u8>,
-    rest: &'a mut dyn Content,
-}
-
-#[async_trait::async_trait]
-impl Content for Rejoined<'_> {
-    async fn next(&mut self) -> Result<Vec<u8>, Error> {
-        match std::mem::take(&mut self.head) {
-            head if head.is_empty() => self.rest.next().await,
-            head => Ok(head),
-        }
-    }
-}
-
-/// The digest in the name of a file, if there is one.
-fn named_digest(name: &str) -> Option<Digest> {
-    let last = name.rsplit('/').next()?;
-    Digest::of_digits(last.strip_suffix(".json").unwrap_or(last))
-}
-
-/// A layer that lies on itself adds nothing the second time: of the same ones, the topmost counts.
-fn unique(blobs: &[Blob]) -> Vec<LayerName> {
-    let mut layers: Vec<LayerName> = Vec::new();
-    for blob in blobs.iter().rev() {
-        if !layers.contains(blob.digest.layer()) {
-            layers.push(blob.digest.layer().clone());
-        }
-    }
-    layers.reverse();
-    layers
 }
