@@ -9,6 +9,9 @@ use api::ids::WorkspaceId;
 use api::time::Clock;
 use async_trait::async_trait;
 use harness::Harness;
+use harness::Images;
+use harness::Operator;
+use harness::Surroundings;
 use model::Config;
 use model::ProviderConfig;
 use model::Route;
@@ -85,7 +88,9 @@ impl Server {
             policy: harness::brain::Policy::default(),
             limits: sandbox::Limits::default(),
             root: sandbox::Root::default(),
+            surroundings: surroundings(),
             sandbox_idle_max_ms: 60_000,
+            life: harness::Life::new("test"),
             crash: None,
         });
         harness.start();
@@ -141,6 +146,28 @@ impl Server {
     }
 }
 
+/// One resource class, one image, and an operator with rules of every kind.
+fn surroundings() -> Surroundings {
+    let pattern = |text: &str| text.to_owned().try_into().unwrap();
+    let operator = Operator {
+        package_hosts: vec![pattern("mirror.example")],
+        blocked_hosts: vec![pattern("*.bad.example")],
+        refused_networks: vec!["203.0.114.0/24".parse().unwrap()],
+        bytes_max: Some(1_000),
+        ..Operator::default()
+    };
+    let classes = [("large".to_owned(), sandbox::Limits::default())].into();
+    Surroundings { operator, classes, images: Some(Arc::new(OneImage)) }
+}
+
+struct OneImage;
+
+impl Images for OneImage {
+    fn find(&self, name: &str) -> Option<sandbox::Root> {
+        (name == "full").then(sandbox::Root::default)
+    }
+}
+
 fn models() -> Config {
     let scripted = ScriptedConfig { script: None, inline: Some(SCRIPT.into()) };
     let route =
@@ -158,7 +185,8 @@ struct NoHands;
 #[async_trait]
 impl Backend for NoHands {
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, sandbox::Error> {
-        panic!("a sandbox for {}", spec.session)
+        let reason = format!("session {} gets none here", spec.session);
+        Err(sandbox::Error::Unavailable { reason, remedy: "run another test".to_owned() })
     }
 
     async fn adopt(&self, _: &SessionId) -> Result<Adopted, sandbox::Error> {
