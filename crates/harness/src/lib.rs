@@ -8,6 +8,7 @@ pub mod brain;
 mod crash;
 mod environments;
 mod error;
+mod life;
 mod limits;
 mod send;
 mod sessions;
@@ -28,7 +29,15 @@ use store::Claim;
 use store::Store;
 
 pub use crash::CrashPoint;
+pub use environments::Build;
+pub use environments::BuildProgress;
 use environments::Environments;
+pub use environments::Images;
+pub use environments::Operator;
+pub use environments::Surroundings;
+pub use life::Life;
+pub use life::SandboxState;
+pub use life::SandboxStatus;
 pub use sessions::CreateSession;
 pub use tasks::Tasks;
 
@@ -52,8 +61,12 @@ pub struct Parts {
     pub limits: Limits,
     /// What each sandbox sees as its root file system.
     pub root: Root,
+    /// What the operator says of environments.
+    pub surroundings: Surroundings,
     /// How long a sandbox may idle before it is ended, in milliseconds. Its files stay.
     pub sandbox_idle_max_ms: i64,
+    /// How long sandboxes and their files live, and where checkpoints go.
+    pub life: Life,
     /// Where to die, in crash tests.
     pub crash: Option<CrashPoint>,
 }
@@ -75,12 +88,23 @@ pub(crate) struct Inner {
 impl Harness {
     /// A harness that drives nothing yet; see [`Harness::start`].
     pub fn new(parts: Parts) -> Self {
-        let environments = Environments { limits: parts.limits, root: parts.root.clone() };
-        let (backend, clock) = (Arc::clone(&parts.hands), parts.clock.clone());
-        let hands = shell::Hands::new(backend, environments, clock, parts.sandbox_idle_max_ms);
+        let tasks = Tasks::new();
+        let strangers = life::Strangers::default();
+        let environments = Environments::new(environments::Parts {
+            limits: parts.limits,
+            root: parts.root.clone(),
+            surroundings: parts.surroundings.clone(),
+            backend: strangers.watch(Arc::clone(&parts.hands)),
+            store: parts.store.clone(),
+            clock: parts.clock.clone(),
+            ids: parts.ids.clone(),
+            node: parts.node.clone(),
+            tasks: tasks.clone(),
+        });
+        let hands = shell::Hands::new(&parts, environments, strangers, tasks.clone());
         Self(Arc::new(Inner {
             parts,
-            tasks: Tasks::new(),
+            tasks,
             hands,
             drivers: Mutex::default(),
             resting: shell::Resting::default(),
@@ -91,11 +115,23 @@ impl Harness {
     pub fn start(&self) {
         let inner = Arc::clone(&self.0);
         self.0.tasks.spawn("sweep leases", shell::sweep(inner));
+        life::start(&self.0);
+    }
+
+    /// Does at once what is otherwise done from time to time: freezes and ends sandboxes that idle, checkpoints those that
+    /// have ended, and removes what no session needs any more. What fails is logged and tried again in its time.
+    pub async fn tidy_sandboxes(&self) {
+        life::tidy(&self.0).await;
     }
 
     /// Stops driving. Sessions that run stay as they are in the log and go on at the next start.
     pub async fn shutdown(&self) {
         self.0.tasks.shutdown().await;
+    }
+
+    /// How sandboxes are made and bounded here; `None` before that is known.
+    pub fn sandbox_status(&self) -> Option<sandbox::Status> {
+        self.0.parts.hands.status()
     }
 
     /// How many sessions are driven here right now.
@@ -105,6 +141,11 @@ impl Harness {
 }
 
 impl Inner {
+    /// Whether no driver of this node is at work on the session.
+    pub(crate) fn is_at_rest(&self, key: i64) -> bool {
+        !self.drivers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(&key)
+    }
+
     pub(crate) fn claim(&self) -> Claim {
         Claim { node: self.parts.node.clone(), ttl_ms: limits::LEASE_TTL_MS }
     }

@@ -17,6 +17,8 @@ use sandbox::Base;
 use sandbox::Embedded;
 use sandbox::Root;
 use sandbox::SpawnerInfo;
+use store::BlobTarget;
+use store::Blobs;
 use store::Store;
 use store::Target;
 use tokio::net::TcpListener;
@@ -97,6 +99,8 @@ pub(crate) async fn start(
         CrashPoint::parse(point).with_context(|| format!("JOURNEYMAN_CRASH_AT names no known point: {point}"))
     });
     let hands = Arc::new(hands(settings)?);
+    let blobs = BlobTarget::Folder(settings.server.data.join("blobs"));
+    let blobs = Blobs::open(&blobs).await.context("open the blob store")?;
     let base = settings.sandbox.root_fs.clone().map_or(Base::Host, Base::Directory);
     let harness = Harness::new(harness::Parts {
         store: store.clone(),
@@ -108,7 +112,9 @@ pub(crate) async fn start(
         policy: harness::brain::Policy::default(),
         limits: sandbox_limits(settings),
         root: Root { base, layers: Vec::new() },
+        surroundings: harness::Surroundings::default(),
         sandbox_idle_max_ms: i64::from(settings.sandbox.idle_minutes_max) * 60_000,
+        life: harness::Life { blobs: Some(blobs), ..harness::Life::new(&node.prefix) },
         crash: crash.transpose()?,
     });
     harness.start();
@@ -175,8 +181,12 @@ impl Running {
 /// Not cut short by a stop: a spawner that has just begun to start could not be ended then.
 async fn begin_spawner(hands: Arc<Embedded>) {
     match hands.spawner().await {
-        Ok(SpawnerInfo { mode: Some(_), .. }) => {}
-        Ok(SpawnerInfo { mode: None, .. }) => {
+        Ok(SpawnerInfo { pid: _, status }) if status.mode.is_some() => {
+            if !status.missing.is_empty() {
+                tracing::warn!("sandboxes lack {}; `journeyman doctor` says what to do", status.missing.join(", "));
+            }
+        }
+        Ok(SpawnerInfo { .. }) => {
             tracing::error!("this host cannot make sandboxes: tool calls will fail; run `journeyman doctor`");
         }
         Err(error) => {

@@ -29,6 +29,7 @@ use crate::Place;
 use crate::Report;
 use crate::Sandbox;
 use crate::Spec;
+use crate::Status;
 use crate::Usage;
 use crate::connection::Connection;
 use crate::link::Answered;
@@ -79,30 +80,40 @@ pub struct Embedded {
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
     /// One connection per sandbox, however often it is asked for.
     connections: Mutex<HashMap<SessionId, Arc<Connection>>>,
+    /// What the spawner said of itself last.
+    status: Mutex<Option<Status>>,
 }
 
 /// A connection, or since when it is known that there is nothing to connect to.
 type Connected = Result<Arc<Connection>, Option<Timestamp>>;
 
 /// The spawner of a data folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpawnerInfo {
     /// Its process.
     pub pid: i32,
-    /// How it makes sandboxes; `None` when it cannot.
-    pub mode: Option<crate::Mode>,
+    /// How it makes and bounds sandboxes.
+    pub status: Status,
 }
 
 impl Embedded {
     /// A back end on this data folder. Nothing is started until the first request.
     pub fn new(config: Config) -> Self {
-        Self { config, link: tokio::sync::Mutex::default(), connections: Mutex::default() }
+        Self {
+            config,
+            link: tokio::sync::Mutex::default(),
+            connections: Mutex::default(),
+            status: Mutex::default(),
+        }
     }
 
     /// The spawner, started if none runs.
     pub async fn spawner(&self) -> Result<SpawnerInfo, Error> {
         match self.ask(Ask::Ping).await? {
-            (Answer::Spawner { protocol: _, pid, mode, missing: _ }, _) => Ok(SpawnerInfo { pid, mode }),
+            (Answer::Spawner { protocol: _, pid, status }, _) => {
+                *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.clone());
+                Ok(SpawnerInfo { pid, status })
+            }
             (answer, _) => Err(unexpected(&answer)),
         }
     }
@@ -392,6 +403,10 @@ impl Backend for Embedded {
             (Answer::Sessions { sessions }, _) => Ok(sessions),
             (answer, _) => Err(unexpected(&answer)),
         }
+    }
+
+    fn status(&self) -> Option<Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn report(&self) -> Report {

@@ -68,6 +68,11 @@ pub trait Backend: Send + Sync {
     /// What the host offers this back end, for `doctor`.
     fn report(&self) -> Report;
 
+    /// How sandboxes are made and bounded at this moment; `None` before the first one was asked for.
+    fn status(&self) -> Option<Status> {
+        None
+    }
+
     /// Stops every process of a sandbox until it is provisioned or adopted again. False where the host cannot do that, or
     /// nothing runs.
     async fn freeze(&self, _session: &SessionId) -> Result<bool, Error> {
@@ -201,6 +206,31 @@ impl Default for Limits {
     }
 }
 
+/// How sandboxes are made and bounded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// How they are made; `None` when they cannot be.
+    pub mode: Option<Mode>,
+    /// What bounds their files.
+    pub disk: String,
+    /// Whether those that idle are frozen.
+    pub can_freeze: bool,
+    /// What this host lacks for more walls or bounds.
+    pub missing: Vec<String>,
+}
+
+/// One line for each fact.
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { mode, disk, can_freeze, missing } = self;
+        writeln!(f, "sandboxes: {}", mode.map_or("cannot be made", Mode::name))?;
+        writeln!(f, "disk bound: {disk}")?;
+        writeln!(f, "freezer: {}", if *can_freeze { "yes" } else { "no" })?;
+        writeln!(f, "missing: {}", if missing.is_empty() { "nothing".to_owned() } else { missing.join(", ") })
+    }
+}
+
 /// What a running sandbox uses. A number is absent where the host does not count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -304,6 +334,17 @@ pub enum Mode {
     SubordinateIds,
     /// Unprivileged, with a single id: everything inside is one user.
     SingleId,
+}
+
+impl Mode {
+    /// What people read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "as root, each with ids of its own",
+            Self::SubordinateIds => "unprivileged, with subordinate ids",
+            Self::SingleId => "unprivileged, with a single id",
+        }
+    }
 }
 
 /// One thing that the host has or lacks.

@@ -89,11 +89,8 @@ impl Link {
             number
         };
         let bytes = serde_json::to_vec(&Request { number, ask })?;
-        let sent = self
-            .shared
-            .socket
-            .async_io(Interest::WRITABLE, |fd| socket::send(fd.as_fd(), &bytes, &[]))
-            .await;
+        let sent =
+            self.shared.socket.async_io(Interest::WRITABLE, |fd| socket::send(fd.as_fd(), &bytes, &[])).await;
         if let Err(error) = sent {
             self.shared.pending().waiting.remove(&number);
             return Err(match error.kind() {

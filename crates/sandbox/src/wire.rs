@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 
 use crate::LayerName;
 use crate::Limits;
-use crate::Mode;
 use crate::Place;
 use crate::Root;
+use crate::Status;
 use crate::Usage;
 
 /// Raised with every change of this file or of the protocol of the hand.
@@ -112,7 +112,7 @@ pub(crate) enum Answer {
     /// The layers that are here.
     Layers { layers: Vec<LayerName> },
     /// The spawner.
-    Spawner { protocol: u32, pid: i32, mode: Option<Mode>, missing: Vec<String> },
+    Spawner { protocol: u32, pid: i32, status: Status },
     /// The host cannot make sandboxes.
     Unavailable { reason: String, remedy: String },
     /// As many sandboxes run as are allowed.

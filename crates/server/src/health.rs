@@ -17,8 +17,10 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
     Router::new().route("/healthz", get(alive)).route("/readyz", get(ready)).route("/metrics", get(measures))
 }
 
-async fn alive() -> &'static str {
-    "ok\n"
+/// Alive is whoever answers. What sandboxes lack on this host is no reason to be ended, but to be seen.
+async fn alive(State(server): State<Arc<Server>>) -> String {
+    let status = server.harness.sandbox_status().map(|status| status.to_string());
+    format!("ok\n{}", status.unwrap_or_default())
 }
 
 /// Ready is whoever reaches the store and is not about to stop.

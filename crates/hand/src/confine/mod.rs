@@ -9,6 +9,7 @@
 //! name goes to the spawner. Only Landlock, which is behind walls that suffice, may be missing.
 
 mod calls;
+mod counts;
 pub(crate) mod error;
 mod furnish;
 pub(crate) mod identity;
@@ -35,6 +36,7 @@ use serde::Serialize;
 
 use crate::protocol::control;
 use crate::start::Start;
+pub use counts::bound_counts;
 pub use error::Error;
 use error::Step;
 pub use probe::Probe;
@@ -156,16 +158,16 @@ pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
         }
         Identity::Entered { .. } => None,
     };
-    if user_namespace.is_none() {
-        // Counted per user namespace: nobody inside can make another one, even if a filter had a hole.
-        std::fs::write("/proc/sys/user/max_user_namespaces", "0").step("forbid nested user namespaces")?;
-    }
     sys::set_umask(0);
     identity::die_with_the_spawner()?;
     sys::unshare(libc::CLONE_NEWCGROUP).step("make a control group namespace")?;
     let captured = root::assemble(spec, user_namespace.as_ref().map(AsFd::as_fd))?;
     sys::raise_loopback().step("bring the loopback device up")?;
     let listeners = if spec.has_network { network::open()? } else { Vec::new() };
+    if user_namespace.is_none() {
+        // A mount that is attached nowhere counts as a namespace, so not before all are captured.
+        bound_counts().step("bound what may be made inside")?;
+    }
     root::pivot()?;
     furnish::furnish(spec, captured)?;
     sys::set_host_name("sandbox").step("name the machine")?;

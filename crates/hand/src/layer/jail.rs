@@ -11,6 +11,7 @@ use super::LayerSpec;
 use crate::confine::Error;
 use crate::confine::Identity;
 use crate::confine::USER_NAMESPACE_FD;
+use crate::confine::bound_counts;
 use crate::confine::c_path;
 use crate::confine::error::Step;
 use crate::confine::identity::die_with_the_spawner;
@@ -43,6 +44,9 @@ pub(super) fn enter(spec: &LayerSpec) -> Result<(), Error> {
     let owners = user_namespace.as_ref().map(AsFd::as_fd);
     sys::set_mount_attributes(tree.as_fd(), hold, owners, false).step("map the owners of the folder")?;
     sys::attach(tree.as_fd(), c"root").step("attach the folder")?;
+    if user_namespace.is_none() {
+        bound_counts().step("bound what may be made inside")?;
+    }
     std::env::set_current_dir("root").step("enter the folder")?;
     sys::pivot_here().step("change the root")?;
     sys::detach(c".").step("let the host's tree go")?;

@@ -13,7 +13,7 @@ const ROOM_BYTES: u64 = 10 * GIB;
 /// The bound that the spawner of this data folder takes unless another one is asked for.
 pub(super) fn bound(data_dir: &Path, is_root: bool) -> Primitive {
     let (kind, options) = mounts::file_system(data_dir);
-    let volume::Foreseen { name: _, is_enforced, detail, remedy } = volume::foresee(&kind, &options, is_root);
+    let volume::Foreseen { is_enforced, detail, remedy } = volume::foresee(&kind, &options, is_root);
     Primitive {
         name: "disk quota",
         present: is_enforced,

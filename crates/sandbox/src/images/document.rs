@@ -280,7 +280,7 @@ impl Saved {
             saved.names.iter().flatten().any(|name| name == wanted || name.rsplit('/').next() == Some(wanted))
         };
         let names: Vec<String> =
-            all.iter().flat_map(|saved| saved.names.iter().flatten()).cloned().take(20).collect();
+            all.iter().flat_map(|saved| saved.names.iter().flatten()).take(20).cloned().collect();
         let mut fitting =
             all.into_iter().filter(|saved| wanted.is_none_or(|wanted| is_called(saved, wanted)));
         match (fitting.next(), fitting.next(), wanted) {

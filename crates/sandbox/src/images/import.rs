@@ -116,10 +116,8 @@ impl Importer<'_> {
         reference: Option<&str>,
     ) -> Result<Image, Error> {
         let _lock = self.images.lock(&|| (self.report)(&Step::Waiting)).await?;
-        let (at, scratch) = (path.to_path_buf(), self.images.scratch().to_path_buf());
-        let format = spawn_blocking(move || format::tell(&at, &scratch)).await;
         let source = path.display().to_string();
-        match format.expect("looking at a file does not panic")? {
+        match tell(path, self.images.scratch()).await? {
             Format::Folder(folder) => {
                 let first = index_of(&folder).await?;
                 self.take_document(name, &source, &Folder(folder), first, reference).await
@@ -319,4 +317,9 @@ impl Importer<'_> {
     async fn layers_here(&self) -> Result<BTreeSet<LayerName>, Error> {
         Ok(self.backend.layers().await?.into_iter().collect())
     }
+}
+
+async fn tell(path: &Path, scratch: &Path) -> Result<Format, Error> {
+    let (path, scratch) = (path.to_path_buf(), scratch.to_path_buf());
+    spawn_blocking(move || format::tell(&path, &scratch)).await.expect("looking at a file does not panic")
 }

@@ -112,7 +112,7 @@ impl Images {
 
     /// Makes this the image of its name. Its layers are there.
     pub fn put(&self, image: &Image) -> Result<(), Error> {
-        let text = serde_json::to_vec_pretty(image).expect("a record is plain data");
+        let text = to_text(image);
         self.make_folders()?;
         let path = self.path(&image.name);
         let temporary = self.folder.join(format!(".{}.new", image.name));
@@ -189,7 +189,7 @@ impl Images {
     /// Notes what was taken in.
     pub(super) fn note(&self, layer: &LayerName, taken: Taken) -> Result<(), Error> {
         let path = self.layers().join(layer.as_str());
-        let text = serde_json::to_vec(&taken).expect("a number is plain data");
+        let text = to_text(&taken);
         replace(&path, &self.layers().join(format!(".{layer}.new")), &text)
             .map_err(Error::file("write", &path))
     }
@@ -231,6 +231,10 @@ impl Images {
         let layers = self.layers();
         std::fs::create_dir_all(&layers).map_err(Error::file("make the folder", &layers))
     }
+}
+
+fn to_text(record: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec_pretty(record).expect("a record is plain data")
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

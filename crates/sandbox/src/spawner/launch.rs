@@ -251,7 +251,9 @@ impl Launcher {
             }
         };
         match self.start(range.as_ref(), &group) {
-            Ok((child, control)) => Ok(Launched { child, control, group, range, progress: Progress::Own, listeners: Vec::new() }),
+            Ok((child, control)) => {
+                Ok(Launched { child, control, group, range, progress: Progress::Own, listeners: Vec::new() })
+            }
             Err(error) => {
                 group.remove();
                 self.owners.give_back(range);
@@ -376,12 +378,15 @@ fn environment(own: &BTreeMap<String, String>, has_network: bool) -> Vec<(String
 fn lowers(files: &Files, root: &Root) -> io::Result<Vec<PathBuf>> {
     let mut lowers = Vec::with_capacity(root.layers.len() + 1);
     for layer in root.layers.iter().rev() {
-        lowers.push(files.layer(layer).ok_or_else(|| io::Error::other(format!("layer {layer} is not here")))?);
+        lowers
+            .push(files.layer(layer).ok_or_else(|| io::Error::other(format!("layer {layer} is not here")))?);
     }
     match &root.base {
         Base::Host => lowers.push(files.base.clone()),
         Base::Directory(folder) => lowers.push(folder.canonicalize()?),
-        Base::Empty if lowers.is_empty() => return Err(io::Error::other("its root file system has no layers")),
+        Base::Empty if lowers.is_empty() => {
+            return Err(io::Error::other("its root file system has no layers"));
+        }
         Base::Empty => {}
     }
     Ok(lowers)

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
+use hand::confine;
 use hand::confine::Identity;
 
 use crate::Mode;
@@ -142,15 +143,18 @@ fn map_own(pid: Pid, users: &[u8], groups: &[u8]) -> io::Result<()> {
 /// A user namespace that maps [`IDS`] ids from `first`, without a process in it.
 fn make_namespace(first: u32) -> io::Result<OwnedFd> {
     let (mut ours, mut theirs) = UnixStream::pair()?;
-    let child = match process::fork(libc::CLONE_NEWUSER)? {
+    let child = match process::fork(0)? {
         Forked::Parent(child) => child,
         Forked::Child => {
             drop(ours);
-            process::exit_copy(i32::from(settle(&mut theirs).is_err()))
+            // What the kernel counts by account is charged to the owner of the namespace too: that must not be root.
+            let made = process::act_as(first).and_then(|()| process::unshare_users());
+            process::exit_copy(i32::from(made.and_then(|()| settle(&mut theirs)).is_err()))
         }
     };
     drop(theirs);
     let made = (|| {
+        ours.read_exact(&mut [0])?;
         let map = format!("0 {first} {IDS}\n");
         std::fs::write(format!("/proc/{}/uid_map", child.pid), &map)?;
         std::fs::write(format!("/proc/{}/gid_map", child.pid), &map)?;
@@ -165,8 +169,9 @@ fn make_namespace(first: u32) -> io::Result<OwnedFd> {
 
 /// Runs in a new user namespace once its ids are mapped; ends when the parent has what it wants.
 fn settle(parent: &mut UnixStream) -> io::Result<()> {
+    parent.write_all(b"u")?;
     parent.read_exact(&mut [0])?;
-    std::fs::write("/proc/sys/user/max_user_namespaces", "0")?;
+    confine::bound_counts()?;
     parent.write_all(b"d")?;
     parent.read(&mut [0]).map(drop)
 }

@@ -23,6 +23,7 @@ use super::log;
 use super::owners::Range;
 use super::serve::Spawner;
 use super::volume::Volumes;
+use crate::Status;
 use crate::Usage;
 use crate::wire::Answer;
 use crate::wire::Ask;
@@ -59,16 +60,28 @@ impl Spawner {
     }
 
     fn introduce(&mut self, waiter: Waiter) {
-        let (mode, missing) = match &self.launcher {
-            Ok(launcher) => {
-                let disk = launcher.volumes.missing().map(str::to_owned);
-                let missing = launcher.groups.missing().iter().cloned().chain(disk);
-                (Some(launcher.mode), missing.collect())
+        let status = match &self.launcher {
+            Ok(launcher) => Status {
+                mode: Some(launcher.mode),
+                disk: launcher.volumes.name().to_owned(),
+                can_freeze: launcher.groups.can_freeze(),
+                missing: launcher
+                    .groups
+                    .missing()
+                    .iter()
+                    .cloned()
+                    .chain(launcher.volumes.missing().map(str::to_owned))
+                    .collect(),
             },
-            Err(_) => (None, Vec::new()),
+            Err(unavailable) => Status {
+                mode: None,
+                disk: String::new(),
+                can_freeze: false,
+                missing: vec![format!("{}; {}", unavailable.reason, unavailable.remedy)],
+            },
         };
         let pid = i32::try_from(std::process::id()).expect("a process id is a positive i32");
-        self.reply(waiter, Answer::Spawner { protocol: PROTOCOL, pid, mode, missing }, None);
+        self.reply(waiter, Answer::Spawner { protocol: PROTOCOL, pid, status }, None);
     }
 
     fn provision(&mut self, waiter: Waiter, plan: Plan) {
@@ -342,7 +355,6 @@ impl Spawner {
             && let Err(error) = cell.group.thaw()
         {
             log(&format!("let the sandbox of {session} go on: {error}"));
-
         }
     }
 

@@ -130,7 +130,9 @@ impl Spawner {
                     Source::Hand(session) => self.hand_ended(&session),
                     Source::Egress => self.egress.ended(),
                     Source::Work(number) => self.work_ended(number),
-                    Source::Watch => self.watch.hear().into_iter().for_each(|verdict| self.carry_out(verdict)),
+                    Source::Watch => {
+                        self.watch.hear().into_iter().for_each(|verdict| self.carry_out(verdict))
+                    }
                     Source::Trash => self.trash.ended(),
                 }
             }
@@ -198,7 +200,14 @@ impl Spawner {
         let is_free = self.closing.is_none() && starting.clone().next().is_none();
         let spare = self.launcher.as_ref().ok().and_then(Launcher::prepare_at).filter(|_| is_free);
         let door = self.egress.start_at().filter(|_| self.closing.is_none());
-        let next = starting.chain(alone).chain(retry).chain(look).chain(door).chain(self.trash.retry_at()).chain(spare).min();
+        let next = starting
+            .chain(alone)
+            .chain(retry)
+            .chain(look)
+            .chain(door)
+            .chain(self.trash.retry_at())
+            .chain(spare)
+            .min();
         next.map_or(-1, |at| {
             let left = at.saturating_duration_since(Instant::now()).as_millis();
             i32::try_from(left + 1).unwrap_or(i32::MAX)

@@ -109,7 +109,9 @@ impl Spawner {
     fn written(&mut self, session: &SessionId) -> io::Result<PathBuf> {
         let folder = self.files.folder(session);
         match &mut self.launcher {
-            Ok(launcher) => launcher.volumes.prepare(&folder, &Limits::default()).map(|own| own.join("upper")),
+            Ok(launcher) => {
+                launcher.volumes.prepare(&folder, &Limits::default()).map(|own| own.join("upper"))
+            }
             Err(_) => Ok(folder.join("upper")),
         }
     }

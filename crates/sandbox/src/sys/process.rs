@@ -387,6 +387,23 @@ pub(crate) fn step_back() {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
 }
 
+/// Acts as another user from now on, with what this process may do.
+pub(crate) fn act_as(id: u32) -> io::Result<()> {
+    const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 4;
+    // SAFETY: plain numbers; all bits set leave an id as it is.
+    unsafe {
+        check(libc::prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP))?;
+        check(libc::setresgid(u32::MAX, id, u32::MAX))?;
+        check(libc::setresuid(u32::MAX, id, u32::MAX)).map(drop)
+    }
+}
+
+/// Leaves the user namespace for a new one, whose ids are to be mapped by somebody else.
+pub(crate) fn unshare_users() -> io::Result<()> {
+    // SAFETY: a plain flag.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) }).map(drop)
+}
+
 /// Lets every signal through again, for a program that is about to take this process's place.
 pub(crate) fn unblock_signals() -> io::Result<()> {
     // SAFETY: the set is initialised before it is used, and outlives the call.

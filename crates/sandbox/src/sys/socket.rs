@@ -115,9 +115,8 @@ fn make_room(socket: BorrowedFd<'_>) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<i32>()).expect("a small size");
     let (level, option) = (libc::SOL_SOCKET, libc::SO_SNDBUF);
     // SAFETY: the number that this option takes, and its size.
-    let set = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const bytes).cast(), length)
-    };
+    let set =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const bytes).cast(), length) };
     check(set).map(drop)
 }
 

@@ -8,7 +8,7 @@ use crate::ground::Ground;
 async fn the_report_agrees_with_what_the_spawner_does() {
     let ground = Ground::new();
     let report = ground.backend.report();
-    assert_eq!(report.mode, ground.backend.spawner().await.unwrap().mode);
+    assert_eq!(report.mode, ground.backend.spawner().await.unwrap().status.mode);
     let lines: Vec<String> = report
         .primitives
         .iter()

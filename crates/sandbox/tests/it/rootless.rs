@@ -12,7 +12,7 @@ async fn an_unprivileged_spawner_makes_sandboxes_with_the_same_walls() {
     let ground = Ground::of_nobody();
     let spec = ground.spec();
     let hands = ground.provision(&spec).await;
-    let mode = ground.backend.spawner().await.unwrap().mode;
+    let mode = ground.backend.spawner().await.unwrap().status.mode;
     assert!(matches!(mode, Some(Mode::SingleId | Mode::SubordinateIds)), "{mode:?}");
     println!("mode {mode:?}");
     assert_eq!(hands.bash("id -u; hostname; stat -c %U / /workspace").await, "0\nsandbox\nroot\nroot");

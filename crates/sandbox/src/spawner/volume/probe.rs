@@ -117,8 +117,6 @@ pub(super) fn writes(path: &Path, bytes: u64) -> io::Result<bool> {
 /// What a report can tell without changing anything.
 #[derive(Clone, Debug)]
 pub(crate) struct Foreseen {
-    /// What will bound sessions.
-    pub(crate) name: &'static str,
     /// Whether the file system itself holds the bound.
     pub(crate) is_enforced: bool,
     /// The file system and what it lacks.
@@ -159,7 +157,6 @@ pub(crate) fn foresee(kind: &str, options: &str, is_root: bool) -> Foreseen {
         ),
     };
     Foreseen {
-        name,
         is_enforced: name != WATCHED,
         detail: format!("{name}: the data folder is on {kind}{lack}"),
         remedy: remedy.to_owned(),

@@ -59,10 +59,7 @@ impl Projects {
     pub(super) fn usage(&self, folder: &Path) -> io::Result<Usage> {
         let project = project::project(&sys::open_folder(&folder.join("upper"))?)?;
         let found = project::project_quota(&self.on, project)?;
-        Ok(Usage {
-            bytes: found.bytes,
-            files: found.files,
-        })
+        Ok(Usage { bytes: found.bytes, files: found.files })
     }
 
     /// A project that nothing belongs to.

@@ -268,10 +268,7 @@ fn a_project_is_full_at_its_bound_where_the_kernel_keeps_such_quotas() {
         volumes.prepare(&folder, &limits(32 * MIB, 100)).unwrap();
         assert!(!probe::writes(&folder.join("upper/full"), 40 * MIB).unwrap());
         let usage = volumes.usage(&folder).unwrap().unwrap();
-        assert!(
-            usage.bytes <= 32 * MIB && usage.files <= 100,
-            "{usage:?}"
-        );
+        assert!(usage.bytes <= 32 * MIB && usage.files <= 100, "{usage:?}");
         drop(volumes);
         sys::unmount(&host).unwrap();
         until_detached(data.path());
