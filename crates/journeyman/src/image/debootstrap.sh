@@ -20,7 +20,8 @@ if test -f /etc/ssl/certs/ca-certificates.crt; then
 fi
 mount -t proc proc "$root/proc"
 inside() {
-    DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 chroot "$root" "$@" < /dev/null
+    chroot "$root" /usr/bin/env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 \
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" < /dev/null
 }
 inside apt-get update
 inside apt-get -y --no-install-recommends upgrade
