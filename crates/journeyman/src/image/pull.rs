@@ -24,7 +24,7 @@ use super::reference::Reference;
 use super::reference::Version;
 
 /// How long a registry may be silent.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 const CONNECT_MAX: Duration = Duration::from_secs(20);
 /// What a tag may lead to.
 const MANIFESTS: [&str; 4] = [
