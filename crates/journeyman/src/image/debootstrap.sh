@@ -5,6 +5,7 @@ set -e
 exec 3>&1 1>&2
 folder=$1 suite=$2 mirror=$3 keyring=$4 packages=$5 sources=$6 options=$7 finish=$8
 root=$folder/root
+trap 'exit 1' HUP INT TERM
 trap 'umount "$root/proc" 2>/dev/null || true; rm -rf --one-file-system "$folder"' EXIT
 
 debootstrap --variant=minbase ${keyring:+--keyring="$keyring"} "$suite" "$root" "$mirror"
