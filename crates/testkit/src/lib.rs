@@ -4,3 +4,4 @@ pub mod model_server;
 mod model_server_connection;
 pub mod model_server_reply;
 pub mod postgres;
+pub mod registry;

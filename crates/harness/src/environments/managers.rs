@@ -43,7 +43,7 @@ pub(crate) fn hosts(answers: &str) -> Vec<HostPattern> {
         match line.strip_prefix("host ") {
             // A single word is a setting such as `off`.
             Some(name) if name.contains('.') => {
-                add(&mut found, name.split(['+', ' ']).next().unwrap_or(name))
+                add(&mut found, name.split(['+', ' ']).next().unwrap_or(name));
             }
             Some(_) => {}
             None => line

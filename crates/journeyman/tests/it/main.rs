@@ -5,6 +5,7 @@
 mod commands;
 mod escape;
 mod image;
+mod packages;
 mod program;
 mod quickstart;
 mod serve;

@@ -4,6 +4,7 @@
 //! data: each is one quoted word for its manager, and the API has refused what a manager could take for an option.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use api::environments::Config;
 use api::environments::Manager;
@@ -59,7 +60,10 @@ pub(super) fn layer(environment: &SessionEnvironment, base: &str, now: Timestamp
         "week": week,
     });
     let digest = Sha256::digest(all.to_string().as_bytes());
-    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = digest.iter().fold(String::with_capacity(64), |mut name, byte| {
+        write!(name, "{byte:02x}").expect("a text takes everything");
+        name
+    });
     Some(LayerName::try_from(name).expect("a digest has 64 digits"))
 }
 
@@ -113,24 +117,16 @@ fn install(manager: Manager, packages: &[&str], has_dpkg: bool) -> String {
             needs("apt-get")
         ),
         Manager::Cargo => format!("{}cargo install --root /usr/local -- {words}\n", needs("cargo")),
-        Manager::Gem => {
-            let mut script = needs("gem");
-            for package in packages {
-                let (name, version) = manager.split(package);
-                let version = version.map(|version| format!(" -v {}", quoted(version))).unwrap_or_default();
-                // What follows two dashes would be options of a compiler.
-                script += &format!("gem install --no-document{version} {}\n", quoted(name));
-            }
-            script
-        }
-        Manager::Go => {
-            let mut script = needs("go");
-            for package in packages {
-                let newest = if manager.split(package).1.is_none() { "@latest" } else { "" };
-                script += &format!("GOBIN=/usr/local/bin go install {}\n", quoted(&format!("{package}{newest}")));
-            }
-            script
-        }
+        Manager::Gem => each(needs("gem"), packages, |package| {
+            let (name, version) = manager.split(package);
+            let version = version.map(|version| format!(" -v {}", quoted(version))).unwrap_or_default();
+            // What follows two dashes would be options of a compiler.
+            format!("gem install --no-document{version} {}", quoted(name))
+        }),
+        Manager::Go => each(needs("go"), packages, |package| {
+            let newest = if manager.split(package).1.is_none() { "@latest" } else { "" };
+            format!("GOBIN=/usr/local/bin go install {}", quoted(&format!("{package}{newest}")))
+        }),
         Manager::Npm => format!(
             "{}npm install -g --prefix /usr/local --no-audit --no-fund --no-update-notifier -- {words}\n",
             needs("npm")
@@ -143,6 +139,11 @@ fn install(manager: Manager, packages: &[&str], has_dpkg: bool) -> String {
     }
 }
 
+/// A script with one line for each package.
+fn each(first: String, packages: &[&str], line: impl Fn(&str) -> String) -> String {
+    packages.iter().fold(first, |script, package| script + &line(package) + "\n")
+}
+
 fn needs(program: &str) -> String {
     format!(
         "set -e\ncommand -v {program} >/dev/null || {{ echo '{program} is not there: choose an image that has it'; exit 127; }}\n"
@@ -150,14 +151,14 @@ fn needs(program: &str) -> String {
 }
 
 /// Removes what a later session has no use for.
-pub(super) const CLEAN: &str = r#"
+pub(super) const CLEAN: &str = r"
 cd /
 if command -v go >/dev/null; then go clean -cache -modcache; fi
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb /var/log/apt /var/log/dpkg.log
 rm -rf ~/.cache ~/.npm ~/.cargo/registry ~/.cargo/git ~/go/pkg
 find /tmp -mindepth 1 -maxdepth 1 ! -name '.journeyman' -exec rm -rf {} +
 true
-"#;
+";
 
 /// A text as one word of bash.
 pub(super) fn quoted(text: &str) -> String {

@@ -35,7 +35,7 @@ struct Site<'a> {
     builds: &'a Builds,
     claim: Claim,
     key: String,
-    step: String,
+    step: &'static str,
     log: String,
 }
 
@@ -59,8 +59,7 @@ impl<'a> Site<'a> {
                 return Err(failure);
             }
             if inner.store.begin_build(&key, &claim, now).await.map_err(|error| Failure::of(&error))? {
-                let (step, log) = (String::new(), String::new());
-                return Ok(Some(Self { builds, claim, key, step, log }));
+                return Ok(Some(Self { builds, claim, key, step: "", log: String::new() }));
             }
             has_waited = true;
             tokio::time::sleep(TICK).await;
@@ -75,7 +74,13 @@ impl<'a> Site<'a> {
             Ok(()) => None,
             Err(error) => Some(error.clone()),
         };
-        let end = BuildEnd { error: error.clone(), step, log, bytes: None, at: builds.0.clock.now() };
+        let end = BuildEnd {
+            error: error.clone(),
+            step: step.to_owned(),
+            log,
+            bytes: None,
+            at: builds.0.clock.now(),
+        };
         let noted = builds.0.store.end_build(&key, &claim.node, &end).await;
         if let Err(source) = noted {
             tracing::warn!(layer = key, error = %source, "note the end of a build failed; its lease runs out");
@@ -92,7 +97,7 @@ impl<'a> Site<'a> {
     async fn make(&mut self, recipe: Recipe) -> Result<(), String> {
         let inner = &self.builds.0;
         let Recipe { layer, steps, spec } = recipe;
-        self.step = "wait".to_owned();
+        self.step = "wait";
         let _room = self.in_turn().await?;
         let spec = sandbox::Spec { session: inner.ids.make(), ..spec };
         let made = tokio::time::timeout(limits::BUILD_TIME_MAX, self.fill(&spec, &steps)).await;
@@ -109,7 +114,7 @@ impl<'a> Site<'a> {
     }
 
     async fn commit(&mut self, session: &SessionId, layer: &LayerName) -> Result<(), String> {
-        self.step = "commit".to_owned();
+        self.step = "commit";
         let backend = &self.builds.0.backend;
         backend.destroy(session, true).await.map_err(|error| chain(&error))?;
         backend.commit(session, layer).await.map_err(|error| chain(&error))
@@ -130,7 +135,7 @@ impl<'a> Site<'a> {
 
     /// Installs everything in a sandbox.
     async fn fill(&mut self, spec: &sandbox::Spec, steps: &[Step]) -> Result<(), String> {
-        self.step = "start".to_owned();
+        self.step = "start";
         let inner = &self.builds.0;
         let sandbox = loop {
             self.say().await?;
@@ -142,7 +147,7 @@ impl<'a> Site<'a> {
         };
         let workshop = Workshop::open(sandbox, &inner.ids);
         for step in steps {
-            step.name.clone_into(&mut self.step);
+            self.step = step.name;
             self.log.clear();
             self.say().await?;
             let status = self.perform(&workshop, step).await?;
@@ -150,7 +155,7 @@ impl<'a> Site<'a> {
                 return Err(format!("{} failed with exit status {status}", step.name));
             }
         }
-        "clean".clone_into(&mut self.step);
+        self.step = "clean";
         self.say().await?;
         workshop.run(recipe::CLEAN).await.map(drop)
     }
