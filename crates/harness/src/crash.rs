@@ -1,17 +1,18 @@
 //! Named points at which a crash test may kill the process, as a power cut would: no unwinding, no destructors.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 /// Dies at the n-th pass of one point.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CrashPoint {
     name: String,
-    passes_left: AtomicU32,
+    passes_left: Arc<AtomicU32>,
 }
 
-/// The points, in the order in which a turn passes them.
-const POINTS: [&str; 9] = [
+/// The points, in the order in which a turn passes them, and then a sandbox on its way to a checkpoint and back.
+const POINTS: [&str; 15] = [
     "input_stored",
     "driver_started",
     "before_append",
@@ -21,6 +22,12 @@ const POINTS: [&str; 9] = [
     "before_tool",
     "after_tool",
     "before_acknowledge",
+    "before_checkpoint",
+    "after_pack",
+    "after_blob",
+    "after_checkpoint",
+    "before_restore",
+    "after_restore",
 ];
 
 impl CrashPoint {
@@ -29,7 +36,7 @@ impl CrashPoint {
         let (name, passes) = text.split_once(':')?;
         let passes: u32 = passes.parse().ok().filter(|passes| *passes > 0)?;
         let is_known = POINTS.contains(&name);
-        is_known.then(|| Self { name: name.to_owned(), passes_left: AtomicU32::new(passes) })
+        is_known.then(|| Self { name: name.to_owned(), passes_left: Arc::new(AtomicU32::new(passes)) })
     }
 
     fn pass(&self, name: &str) {

@@ -74,7 +74,7 @@ pub(crate) const HANDOVER_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const TRUST_MAX: Duration = Duration::from_secs(10);
 
 /// How often this node's sandboxes and files are compared with the store.
-pub(crate) const SANDBOX_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+pub(crate) const SANDBOX_SWEEP_INTERVAL: Duration = Duration::from_mins(10);
 
 /// Blobs are compared on every n-th of those sweeps.
 pub(crate) const SWEEPS_PER_BLOB_SWEEP: u32 = 6;
@@ -86,7 +86,7 @@ pub(crate) const BLOBS_LOOKED_UP_MAX: usize = 256;
 pub(crate) const UNNAMED_BLOB_MS: i64 = 3_600_000;
 
 /// Age at which the file of a blob that nobody has written to is what a dead server left.
-pub(crate) const UNFINISHED_BLOB_AGE: Duration = Duration::from_secs(3600);
+pub(crate) const UNFINISHED_BLOB_AGE: Duration = Duration::from_hours(1);
 
 /// Expired sandboxes ended in one sweep; the rest follows with the next.
 pub(crate) const EXPIRED_LISTED_MAX: usize = 256;

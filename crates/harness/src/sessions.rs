@@ -158,7 +158,7 @@ impl Harness {
         let ended = parts.store.append(append).await;
         ended.map_err(|source| error::wire("archive", &session.id, &source))?;
         drop(self.0.resting.take(session.key));
-        self.free_sandbox(session.id.clone());
+        self.free_sandbox(session.id.clone(), session.key);
         self.read(session).await
     }
 
@@ -167,7 +167,7 @@ impl Harness {
         match self.0.parts.store.delete_session(&session.workspace, &session.id).await {
             Ok(()) => {
                 drop(self.0.resting.take(session.key));
-                self.free_sandbox(session.id.clone());
+                self.free_sandbox(session.id.clone(), session.key);
                 Ok(())
             }
             Err(store::Error::Running { .. }) => Err(running("delete", session)),
@@ -204,10 +204,10 @@ impl Harness {
     }
 
     /// In the background: the sandbox may take a moment to die, and the session's end does not depend on it.
-    fn free_sandbox(&self, session: SessionId) {
+    fn free_sandbox(&self, session: SessionId, key: i64) {
         let inner = Arc::clone(&self.0);
         drop(self.0.tasks.spawn("free a sandbox", async move {
-            if let Err(error) = inner.hands.backend.destroy(&session, false).await {
+            if let Err(error) = inner.hands.discard(&session, Some(key)).await {
                 tracing::warn!(session.id = %session, error = %error, "free the sandbox of session {session} failed");
             }
         }));

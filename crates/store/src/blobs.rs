@@ -278,7 +278,7 @@ fn remove_unfinished(
 }
 
 fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn failed(op: &'static str, key: &str, source: object_store::Error) -> BlobError {

@@ -26,7 +26,7 @@ pub(crate) async fn run(inner: Arc<Inner>, wanted: Wanted, call: Call) -> Outcom
     crash::point(crash, "before_tool");
     let id = call.id.clone();
     let result = match inner.hands.provision(&wanted).await {
-        Ok((sandbox, _held)) => sandbox.execute(&call).await,
+        Ok((sandbox, held)) => sandbox.execute(&call).await.map(|outcome| held.tell(outcome)),
         Err(error) => Err(error),
     };
     crash::point(crash, "after_tool");

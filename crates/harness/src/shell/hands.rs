@@ -1,141 +1,123 @@
-//! The sandboxes of this server: which are in use, and which have idled long enough to be ended.
+//! The sandboxes of this server: what a call goes through to get into one.
 //!
-//! Files stay when a sandbox is ended here; the next call gets a new one over them. One that is in use is never ended.
+//! One that is in use is never ended, frozen or packed. See [`crate::life`] for what becomes of those that are not.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
-use api::ids::SessionId;
+use api::ids::Ids;
 use api::time::Clock;
-use api::time::Timestamp;
 use sandbox::Backend;
 use sandbox::Error;
+use sandbox::Root;
 use sandbox::Sandbox;
-use tokio::sync::RwLock;
+use sandbox::Spec;
+use store::Store;
+use tokio::sync::Notify;
+use tokio::sync::OnceCell;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
+use crate::CrashPoint;
+use crate::Parts;
+use crate::Tasks;
 use crate::environments::Environments;
 use crate::environments::Wanted;
+use crate::life::Held;
+use crate::life::Here;
+use crate::life::Life;
+use crate::life::Seat;
+use crate::life::Seats;
+use crate::life::Strangers;
 use crate::limits;
 
 /// The back end with an eye on what is in use.
 pub(crate) struct Hands {
     pub(crate) backend: Arc<dyn Backend>,
-    environments: Environments,
-    clock: Clock,
-    idle_max_ms: i64,
-    uses: Mutex<HashMap<SessionId, Use>>,
-    /// Held for writing while sandboxes are ended, so that no call begins in one that is about to die.
-    door: RwLock<()>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Use {
-    calls: usize,
-    last: Timestamp,
-}
-
-/// A sandbox in use. Dropping it lets the sandbox idle.
-pub(crate) struct Held<'a> {
-    hands: &'a Hands,
-    session: SessionId,
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        let now = self.hands.clock.now();
-        if let Some(used) = self.hands.uses().get_mut(&self.session) {
-            used.calls -= 1;
-            used.last = now;
-        }
-    }
+    pub(crate) environments: Environments,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) ids: Ids,
+    pub(crate) life: Life,
+    pub(crate) idle_max_ms: i64,
+    pub(crate) crash: Option<CrashPoint>,
+    pub(crate) tasks: Tasks,
+    pub(crate) seats: Seats,
+    pub(crate) strangers: Strangers,
+    /// The sessions that have files on this node, once that was asked for.
+    pub(crate) here: OnceCell<Here>,
+    /// For packing and unpacking, each of which may use a whole processor and the link to the blob store.
+    pub(crate) permits: Semaphore,
+    /// A sandbox has ended.
+    pub(crate) ended: Notify,
+    /// When it was asked last, with success, what other nodes wait for.
+    pub(crate) asked_at: Mutex<Option<Instant>>,
 }
 
 impl Hands {
-    pub(crate) fn new(
-        backend: Arc<dyn Backend>,
-        environments: Environments,
-        clock: Clock,
-        idle_max_ms: i64,
-    ) -> Self {
-        Self { backend, environments, clock, idle_max_ms, uses: Mutex::default(), door: RwLock::default() }
+    pub(crate) fn new(parts: &Parts, environments: Environments, strangers: Strangers, tasks: Tasks) -> Self {
+        Self {
+            backend: Arc::clone(&parts.hands),
+            environments,
+            store: parts.store.clone(),
+            clock: parts.clock.clone(),
+            ids: parts.ids.clone(),
+            life: parts.life.clone(),
+            idle_max_ms: parts.sandbox_idle_max_ms,
+            crash: parts.crash.clone(),
+            tasks,
+            seats: Seats::default(),
+            strangers,
+            here: OnceCell::new(),
+            permits: Semaphore::new(limits::CHECKPOINTS_AT_ONCE_MAX),
+            ended: Notify::new(),
+            asked_at: Mutex::default(),
+        }
     }
 
     /// The session's sandbox, in use until the guard is dropped. When there are too many, the one that idled longest goes.
-    pub(crate) async fn provision(&self, wanted: &Wanted) -> Result<(Arc<dyn Sandbox>, Held<'_>), Error> {
-        let spec = &self.environments.resolve(wanted).await?;
+    pub(crate) async fn provision(&self, wanted: &Wanted) -> Result<(Arc<dyn Sandbox>, Held), Error> {
+        let held = self.seats.hold(&wanted.session, wanted.key, &self.clock);
+        let root = match self.readiness(&held.seat) {
+            Some(root) => root,
+            None => {
+                self.prepare(&held, wanted).await.map_err(|failure| failure.into_sandbox(&wanted.session))?
+            }
+        };
+        let spec = self.environments.spec(wanted, root).await?;
         for _ in 0..limits::EVICTIONS_MAX {
-            let held = self.hold(&spec.session).await;
-            match self.backend.provision(spec).await {
-                Err(Error::Full { .. }) => drop(held),
+            match self.begin(&held.seat, wanted.key, &spec).await {
+                Err(Error::Full { .. }) => {}
                 other => return other.map(|sandbox| (sandbox, held)),
             }
-            if !self.end_longest_idle().await? {
+            if !self.end_longest_idle().await.map_err(|failure| failure.into_sandbox(&wanted.session))? {
                 break;
             }
         }
-        let held = self.hold(&spec.session).await;
-        self.backend.provision(spec).await.map(|sandbox| (sandbox, held))
+        self.begin(&held.seat, wanted.key, &spec).await.map(|sandbox| (sandbox, held))
     }
 
-    async fn hold(&self, session: &SessionId) -> Held<'_> {
-        let _open = self.door.read().await;
-        let last = self.clock.now();
-        self.uses().entry(session.clone()).or_insert(Use { calls: 0, last }).calls += 1;
-        Held { hands: self, session: session.clone() }
-    }
-
-    /// Ends what has idled for too long.
-    pub(crate) async fn end_idle(&self) -> Result<(), Error> {
-        self.discover().await?;
-        let since = self.clock.now().plus_millis(-self.idle_max_ms);
-        let _shut = self.door.write().await;
-        let idle: Vec<SessionId> = {
-            let uses = self.uses();
-            let idle = uses.iter().filter(|(_, used)| used.calls == 0 && used.last <= since);
-            idle.map(|(session, _)| session.clone()).collect()
-        };
-        for session in idle {
-            self.end(&session).await?;
-        }
-        Ok(())
-    }
-
-    async fn end_longest_idle(&self) -> Result<bool, Error> {
-        self.discover().await?;
-        let _shut = self.door.write().await;
-        let longest = {
-            let uses = self.uses();
-            let idle = uses.iter().filter(|(_, used)| used.calls == 0);
-            idle.min_by_key(|(_, used)| used.last).map(|(session, _)| session.clone())
-        };
-        match longest {
-            Some(session) => self.end(&session).await.map(|()| true),
-            None => Ok(false),
+    /// After packing or unpacking that was given up, the worker may take a moment to be gone.
+    async fn begin(&self, seat: &Seat, key: i64, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
+        let mut attempts = 0;
+        loop {
+            match self.backend.provision(spec).await {
+                Err(Error::SetUp { .. }) if seat.is_restless() && attempts < limits::WORKER_ENDS_MAX => {
+                    attempts += 1;
+                    tokio::time::sleep(limits::WORKER_END_PAUSE).await;
+                }
+                made => {
+                    let sandbox = made?;
+                    seat.note_running();
+                    self.note_made(seat, key, &spec.root);
+                    return Ok(sandbox);
+                }
+            }
         }
     }
 
-    async fn end(&self, session: &SessionId) -> Result<(), Error> {
-        self.backend.destroy(session, true).await?;
-        self.uses().remove(session);
-        Ok(())
-    }
-
-    /// Sandboxes that an earlier server left begin to idle now; those that are gone are forgotten.
-    async fn discover(&self) -> Result<(), Error> {
-        let running = self.backend.list().await?;
-        let last = self.clock.now();
-        let mut uses = self.uses();
-        uses.retain(|session, used| used.calls > 0 || running.contains(session));
-        for session in running {
-            uses.entry(session).or_insert(Use { calls: 0, last });
-        }
-        Ok(())
-    }
-
-    fn uses(&self) -> MutexGuard<'_, HashMap<SessionId, Use>> {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether calls of this session may go straight to the back end, and what its sandbox stands on.
+    pub(crate) fn readiness(&self, seat: &Seat) -> Option<Root> {
+        seat.readiness().filter(|_| self.is_in_touch())
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps the leases of our drivers alive, takes up sessions whose drivers died, and ends sandboxes that idle.
+//! Keeps the leases of our drivers alive, and takes up sessions whose drivers died.
 
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -22,11 +22,6 @@ pub(crate) async fn sweep(inner: Arc<Inner>) {
         }
         sweeps = sweeps.wrapping_add(1);
         take_up(&inner).await;
-        if sweeps.is_multiple_of(limits::SWEEPS_PER_TIDYING)
-            && let Err(error) = inner.hands.end_idle().await
-        {
-            tracing::warn!(error = %error, "end idle sandboxes failed; trying again");
-        }
     }
 }
 

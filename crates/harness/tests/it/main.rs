@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod brain;
+mod builds;
+mod works;
+mod life;
 mod stage;
 mod turns;
 mod world;

@@ -2,6 +2,7 @@
 //! control, and hands that record what they are told.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -20,13 +21,18 @@ use api::time::Timestamp;
 use async_trait::async_trait;
 use harness::CreateSession;
 use harness::Harness;
+use harness::Life;
 use harness::Parts;
+use harness::Tasks;
 use harness::brain::Policy;
 use model::Models;
 use sandbox::Adopted;
 use sandbox::Backend;
 use sandbox::Call;
+use sandbox::LayerReader;
+use sandbox::LayerWriter;
 use sandbox::Outcome;
+use sandbox::Place;
 use sandbox::Recall;
 use sandbox::Report;
 use sandbox::Root;
@@ -41,7 +47,23 @@ use store::Signal;
 use store::Store;
 use store::Target;
 use testkit::model_server::ModelServer;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 use tokio::sync::watch;
+
+/// What a stage may have otherwise than usual.
+#[derive(Clone)]
+pub(crate) struct Setting {
+    pub(crate) clock: Clock,
+    pub(crate) life: Life,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { clock: Clock::system(), life: Life::new("node") }
+    }
+}
 
 pub(crate) struct Stage {
     pub(crate) harness: Harness,
@@ -51,17 +73,35 @@ pub(crate) struct Stage {
     pub(crate) workspace: WorkspaceId,
     ids: Ids,
     node: String,
+    setting: Setting,
 }
 
 impl Stage {
     pub(crate) async fn new() -> Self {
-        let store = Store::open(&Target::SqliteMemory, Clock::system()).await.unwrap();
+        Self::with(Setting::default()).await
+    }
+
+    pub(crate) async fn with(setting: Setting) -> Self {
+        let store = Store::open(&Target::SqliteMemory, setting.clock.clone()).await.unwrap();
         let model = ModelServer::start().await;
         let hands = Arc::new(Hands::default());
         let ids = Ids::new(Clock::system());
-        let harness = harness(&store, &model, &hands, &ids, "one");
+        let harness = harness(&store, &model, &hands, &ids, "one", &setting);
         let workspace = ids.make();
-        Self { harness, store, model, hands, workspace, ids, node: "one".to_owned() }
+        Self { harness, store, model, hands, workspace, ids, node: "one".to_owned(), setting }
+    }
+
+    /// Another server on the same store, with sandboxes and a model of its own.
+    pub(crate) async fn another(&self, node: &str) -> Self {
+        let (store, workspace, ids) = (self.store.clone(), self.workspace.clone(), self.ids.clone());
+        let setting = Setting {
+            clock: self.setting.clock.clone(),
+            life: Life { node: node.to_owned(), ..self.setting.life.clone() },
+        };
+        let model = ModelServer::start().await;
+        let hands = Arc::new(Hands::default());
+        let harness = harness(&store, &model, &hands, &ids, node, &setting);
+        Self { harness, store, model, hands, workspace, ids, node: node.to_owned(), setting }
     }
 
     /// The server process dies and another one starts on the same store and sandboxes.
@@ -69,7 +109,7 @@ impl Stage {
         self.harness.shutdown().await;
         self.store.release_node(&self.node).await.unwrap();
         self.node.push('+');
-        self.harness = harness(&self.store, &self.model, &self.hands, &self.ids, &self.node);
+        self.harness = harness(&self.store, &self.model, &self.hands, &self.ids, &self.node, &self.setting);
         self.harness.start();
     }
 
@@ -107,6 +147,7 @@ impl Stage {
             updated_at: now,
             archived_at: None,
             body: "{}".to_owned(),
+            sandbox: None,
         };
         self.store.insert_environment(&environment).await.unwrap();
         environment.id
@@ -158,7 +199,14 @@ impl Stage {
     }
 }
 
-fn harness(store: &Store, model: &ModelServer, hands: &Arc<Hands>, ids: &Ids, node: &str) -> Harness {
+fn harness(
+    store: &Store,
+    model: &ModelServer,
+    hands: &Arc<Hands>,
+    ids: &Ids,
+    node: &str,
+    setting: &Setting,
+) -> Harness {
     let config = json!({
         "providers": {"test": {"kind": "messages", "base_url": model.url(), "api_key": "k"}},
         "routes": [{"pattern": "*", "provider": "test"}],
@@ -168,13 +216,15 @@ fn harness(store: &Store, model: &ModelServer, hands: &Arc<Hands>, ids: &Ids, no
         store: store.clone(),
         models: Arc::new(Models::new(serde_json::from_value(config).unwrap()).unwrap()),
         hands: Arc::clone(hands) as Arc<dyn Backend>,
-        clock: Clock::system(),
+        clock: setting.clock.clone(),
         ids: ids.clone(),
         node: node.to_owned(),
         policy: Policy { retries_max: 2, backoff_base_ms: 1, backoff_max_ms: 1, ..Policy::default() },
         limits: sandbox::Limits::default(),
         root: Root::default(),
-        sandbox_idle_max_ms: 60_000,
+        surroundings: harness::Surroundings::default(),
+        sandbox_idle_max_ms: 1_800_000,
+        life: setting.life.clone(),
         crash: None,
     })
 }
@@ -191,6 +241,12 @@ pub(crate) struct Hands {
     pub(crate) is_out_of_reach: watch::Sender<bool>,
     /// Sessions whose sandboxes run.
     pub(crate) alive: Arc<Mutex<Vec<SessionId>>>,
+    /// What sessions have written.
+    pub(crate) files: Arc<Mutex<BTreeMap<SessionId, Vec<u8>>>>,
+    /// Sandboxes that were frozen, put to rest, packed and unpacked, in this order.
+    pub(crate) done: Arc<Mutex<Vec<&'static str>>>,
+    /// While set, packing does not get beyond its first bytes.
+    pub(crate) is_packing_slow: watch::Sender<bool>,
     /// How many may run, if not any number.
     pub(crate) alive_max: Arc<Mutex<Option<usize>>>,
 }
@@ -240,6 +296,7 @@ impl Backend for Hands {
             }
             alive.push(spec.session.clone());
         }
+        self.files.lock().unwrap().entry(spec.session.clone()).or_default();
         Ok(Arc::new(self.clone()))
     }
 
@@ -251,14 +308,45 @@ impl Backend for Hands {
     async fn destroy(
         &self,
         session: &SessionId,
-        _keep_files: bool,
+        keep_files: bool,
     ) -> std::result::Result<(), sandbox::Error> {
+        if !keep_files {
+            self.files.lock().unwrap().remove(session);
+        }
         self.alive.lock().unwrap().retain(|other| other != session);
         Ok(())
     }
 
     async fn list(&self) -> std::result::Result<Vec<SessionId>, sandbox::Error> {
         Ok(self.alive.lock().unwrap().clone())
+    }
+
+    async fn freeze(&self, session: &SessionId) -> std::result::Result<bool, sandbox::Error> {
+        self.done.lock().unwrap().push("freeze");
+        Ok(self.alive.lock().unwrap().contains(session))
+    }
+
+    async fn kept(&self) -> std::result::Result<Vec<SessionId>, sandbox::Error> {
+        Ok(self.files.lock().unwrap().keys().cloned().collect())
+    }
+
+    async fn pack(&self, session: &SessionId) -> std::result::Result<LayerReader, sandbox::Error> {
+        assert!(!self.alive.lock().unwrap().contains(session), "its sandbox runs");
+        self.done.lock().unwrap().push("pack");
+        let files = self.files.lock().unwrap()[session].clone();
+        let (ours, theirs) = StdUnixStream::pair().unwrap();
+        let theirs = UnixStream::from_std(nonblocking(theirs)).unwrap();
+        drop(Tasks::new().spawn("pack", packed(files, theirs, self.is_packing_slow.subscribe())));
+        Ok(LayerReader::open(ours.into()).unwrap())
+    }
+
+    async fn unpack(&self, place: &Place) -> std::result::Result<LayerWriter, sandbox::Error> {
+        let Place::Files(session) = place.clone() else { panic!("no layers here") };
+        self.done.lock().unwrap().push("unpack");
+        let (ours, theirs) = StdUnixStream::pair().unwrap();
+        let theirs = UnixStream::from_std(nonblocking(theirs)).unwrap();
+        drop(Tasks::new().spawn("unpack", unpacked(Arc::clone(&self.files), session, theirs)));
+        Ok(LayerWriter::open(ours.into()).unwrap())
     }
 
     fn report(&self) -> Report {
@@ -293,10 +381,58 @@ impl Sandbox for Hands {
         Ok(())
     }
 
+    async fn rest(&self) -> std::result::Result<(), sandbox::Error> {
+        self.done.lock().unwrap().push("rest");
+        Ok(())
+    }
+
     async fn cancel(&self, id: &EventId) -> std::result::Result<(), sandbox::Error> {
         if let Some(call) = self.calls.lock().unwrap().get(id) {
             call.result.send_replace(Some(("stopped".to_owned(), true)));
         }
         Ok(())
     }
+}
+
+fn nonblocking(stream: StdUnixStream) -> StdUnixStream {
+    stream.set_nonblocking(true).unwrap();
+    stream
+}
+
+/// A worker that packs, in small pieces.
+async fn packed(files: Vec<u8>, mut stream: UnixStream, mut is_slow: watch::Receiver<bool>) {
+    let mut chunks: Vec<&[u8]> = files.chunks(3).collect();
+    let end = br#"{"ok":{"entries":1,"bytes":1}}"#;
+    chunks.extend([&b""[..], end]);
+    for (number, chunk) in chunks.into_iter().enumerate() {
+        if number > 0 {
+            is_slow.wait_for(|is_slow| !is_slow).await.unwrap();
+        }
+        let length = u32::try_from(chunk.len()).unwrap().to_le_bytes();
+        if stream.write_all(&length).await.is_err() || stream.write_all(chunk).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A worker that unpacks: all at once at the end, or nothing.
+async fn unpacked(
+    files: Arc<Mutex<BTreeMap<SessionId, Vec<u8>>>>,
+    session: SessionId,
+    mut stream: UnixStream,
+) {
+    let mut all = Vec::new();
+    loop {
+        let Ok(length) = stream.read_u32_le().await else { return };
+        let mut chunk = vec![0; length as usize];
+        stream.read_exact(&mut chunk).await.unwrap();
+        if chunk.is_empty() {
+            break;
+        }
+        all.extend(chunk);
+    }
+    files.lock().unwrap().insert(session, all);
+    let end = br#"{"ok":{"entries":1,"bytes":1}}"#;
+    stream.write_all(&u32::try_from(end.len()).unwrap().to_le_bytes()).await.unwrap();
+    stream.write_all(end).await.unwrap();
 }

@@ -51,7 +51,8 @@ async fn a_blob_is_read_back_as_it_was_written_with_its_size_and_digest() {
     let blobs = open(folder.path()).await;
     let bytes: Vec<u8> =
         (0..20_000_000_u32).map(|number| number.to_le_bytes()[number as usize % 3]).collect();
-    let digest: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String =
+        sha2::Sha256::digest(&bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let stored = put(&blobs, KEY, &bytes).await;
     assert_eq!(stored, Blob { bytes: 20_000_000, sha256: digest.clone() });
     let reader = open(folder.path()).await.get(KEY).await.unwrap();
@@ -93,7 +94,7 @@ async fn what_a_killed_writer_left_is_tidied_and_nothing_else() {
     // As a kill would: nothing of the writer is run any more.
     std::mem::forget(writer);
     assert_eq!(files(folder.path()), 2);
-    assert_eq!(blobs.tidy(Duration::from_secs(3600)).await.unwrap(), 0);
+    assert_eq!(blobs.tidy(Duration::from_hours(1)).await.unwrap(), 0);
     assert_eq!(blobs.tidy(Duration::ZERO).await.unwrap(), 1);
     assert_eq!(files(folder.path()), 1);
     assert_eq!(read(blobs.get(KEY).await.unwrap()).await.0, b"whole");
