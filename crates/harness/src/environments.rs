@@ -17,6 +17,7 @@ use api::time::Clock;
 use egress::Policy;
 use sandbox::Backend;
 use sandbox::Error;
+use sandbox::ImageRoot;
 use sandbox::LayerName;
 use sandbox::Limits;
 use sandbox::Root;
@@ -57,12 +58,14 @@ pub struct Surroundings {
     pub classes: BTreeMap<String, Limits>,
     /// The images that environments choose by name; none without one.
     pub images: Option<Arc<dyn Images>>,
+    /// The image of environments that choose none. Without it they stand on the server's own root.
+    pub image: Option<String>,
 }
 
 /// Finds images by their names.
 pub trait Images: Send + Sync {
-    /// The root file system of an image; `None` when there is no such image. Called for every sandbox, so it is quick.
-    fn find(&self, name: &str) -> Option<Root>;
+    /// What a sandbox on an image starts with; `None` when there is no such image. Called for every sandbox, so it is quick.
+    fn find(&self, name: &str) -> Option<ImageRoot>;
 }
 
 /// What the operator gives every sandbox, and what environments add to it. Clones share it.
@@ -107,7 +110,7 @@ impl Environments {
             session: session.clone(),
             limits: self.limits(&environment.sandbox)?,
             root,
-            variables: environment.sandbox.variables.clone(),
+            variables: self.variables(&environment.sandbox),
             network: self.policy(environment).await.map(Arc::new),
             makes_layer: false,
         })
@@ -143,12 +146,27 @@ impl Environments {
 
     /// Without what the environment installs.
     fn base(&self, settings: &SandboxSettings) -> Result<Root, Error> {
-        let Some(name) = &settings.image else { return Ok(self.0.root.clone()) };
-        let found = self.0.surroundings.images.as_ref().and_then(|images| images.find(name));
-        found.ok_or_else(|| Error::Layer {
+        let Some(name) = self.image_name(settings) else { return Ok(self.0.root.clone()) };
+        let found = self.image(settings).ok_or_else(|| Error::Layer {
             attempt: format!("use the image {name}"),
             reason: "there is no image of that name on this server; see `journeyman image list`".to_owned(),
-        })
+        })?;
+        Ok(found.root)
+    }
+
+    fn image_name<'a>(&'a self, settings: &'a SandboxSettings) -> Option<&'a String> {
+        settings.image.as_ref().or(self.0.surroundings.image.as_ref())
+    }
+
+    fn image(&self, settings: &SandboxSettings) -> Option<ImageRoot> {
+        self.0.surroundings.images.as_ref()?.find(self.image_name(settings)?)
+    }
+
+    /// The image's variables, and over them the environment's own.
+    fn variables(&self, settings: &SandboxSettings) -> BTreeMap<String, String> {
+        let mut variables = self.image(settings).map(|image| image.variables).unwrap_or_default();
+        variables.extend(settings.variables.clone());
+        variables
     }
 
     fn limits(&self, settings: &SandboxSettings) -> Result<Limits, Error> {
@@ -170,7 +188,7 @@ impl Environments {
         let spec = Spec {
             limits: self.limits(&environment.sandbox)?,
             root: root.clone(),
-            variables: environment.sandbox.variables.clone(),
+            variables: self.variables(&environment.sandbox),
             network: network.map(Arc::new),
             makes_layer: true,
             // Each try gets one of its own.

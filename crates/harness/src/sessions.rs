@@ -60,7 +60,8 @@ pub struct CreateSession {
 impl Harness {
     /// Makes a session, durable before this returns, and sets it to work when it has initial events.
     pub async fn create_session(&self, new: CreateSession) -> Result<SessionRecord, Error> {
-        let CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events } = new;
+        let CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events } =
+            new;
         let parts = &self.0.parts;
         let now = parts.clock.now();
         let id: SessionId = parts.ids.make();

@@ -45,6 +45,9 @@ pub(crate) enum Command {
         /// The data folder
         #[arg(long)]
         data: PathBuf,
+        /// What bounds the files of sandboxes
+        #[arg(long, default_value = "automatic")]
+        disk: String,
     },
     /// Lets the connections of sandboxes out; started by the spawner
     #[command(hide = true)]

@@ -4,7 +4,7 @@
 //! typed settings after each one, so that a key that does not exist, or a value that makes no sense, is blamed on the
 //! layer that brought it.
 
-mod settings;
+pub(crate) mod settings;
 mod show;
 
 use std::collections::BTreeMap;

@@ -14,13 +14,14 @@ mod client;
 mod config;
 mod doctor;
 mod environment;
-mod image;
 mod escape;
+mod image;
 mod keys;
 mod node;
 mod quickstart;
 mod run;
 mod serve;
+mod surroundings;
 mod terminal;
 mod transcript;
 
@@ -29,6 +30,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use anyhow::Result;
 use clap::Parser;
+use sandbox::spawner::Choice;
+use sandbox::spawner::Options;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Arguments;
@@ -39,8 +42,9 @@ use crate::environment::Environment;
 fn main() -> ExitCode {
     let command = match Arguments::parse().command {
         // The spawner forks, so no thread may exist yet.
-        Command::Spawner { data } => {
-            return sandbox::spawner::main(&data, &sandbox::spawner::Options::default());
+        Command::Spawner { data, disk } => {
+            let disk = Choice::ALL.into_iter().find(|choice| disk == choice.name()).unwrap_or_default();
+            return sandbox::spawner::main(&data, &Options { disk, ..Options::default() });
         }
         // This one gives up what it could do before a thread exists.
         Command::Egress { arguments } => return egress::main(arguments),

@@ -31,6 +31,7 @@ use crate::config::Settings;
 use crate::environment::Environment;
 use crate::keys;
 use crate::node::Node;
+use crate::surroundings;
 
 /// How long a server may take to stop; then the process ends all the same, which is always safe.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -99,8 +100,7 @@ pub(crate) async fn start(
         CrashPoint::parse(point).with_context(|| format!("JOURNEYMAN_CRASH_AT names no known point: {point}"))
     });
     let hands = Arc::new(hands(settings)?);
-    let blobs = BlobTarget::Folder(settings.server.data.join("blobs"));
-    let blobs = Blobs::open(&blobs).await.context("open the blob store")?;
+    let blobs = Blobs::open(&blobs(settings, environment)).await.context("open the blob store")?;
     let base = settings.sandbox.root_fs.clone().map_or(Base::Host, Base::Directory);
     let harness = Harness::new(harness::Parts {
         store: store.clone(),
@@ -110,11 +110,11 @@ pub(crate) async fn start(
         ids: ids.clone(),
         node: node.name.clone(),
         policy: harness::brain::Policy::default(),
-        limits: sandbox_limits(settings),
+        limits: surroundings::limits(settings),
         root: Root { base, layers: Vec::new() },
-        surroundings: harness::Surroundings::default(),
+        surroundings: surroundings::of(settings, &settings.server.data),
         sandbox_idle_max_ms: i64::from(settings.sandbox.idle_minutes_max) * 60_000,
-        life: harness::Life { blobs: Some(blobs), ..harness::Life::new(&node.prefix) },
+        life: life(settings, &node.prefix, blobs),
         crash: crash.transpose()?,
     });
     harness.start();
@@ -183,7 +183,10 @@ async fn begin_spawner(hands: Arc<Embedded>) {
     match hands.spawner().await {
         Ok(SpawnerInfo { pid: _, status }) if status.mode.is_some() => {
             if !status.missing.is_empty() {
-                tracing::warn!("sandboxes lack {}; `journeyman doctor` says what to do", status.missing.join(", "));
+                tracing::warn!(
+                    "sandboxes lack {}; `journeyman doctor` says what to do",
+                    status.missing.join(", ")
+                );
             }
         }
         Ok(SpawnerInfo { .. }) => {
@@ -209,7 +212,9 @@ fn hands(settings: &Settings) -> Result<Embedded> {
     let data = make_folder(&settings.server.data)?;
     let data = data.canonicalize().with_context(|| format!("find {}", data.display()))?;
     let defaults = sandbox::Config::new(&data).context("set up the sandboxes")?;
-    Ok(Embedded::new(sandbox::Config { alive_max: settings.sandbox.alive_max, ..defaults }))
+    let mut arguments = defaults.arguments;
+    arguments.extend(["--disk".into(), settings.sandbox.disk.name().into()]);
+    Ok(Embedded::new(sandbox::Config { alive_max: settings.sandbox.alive_max, arguments, ..defaults }))
 }
 
 /// Resolves at SIGTERM or SIGINT. The handlers are in place once this returns.
@@ -230,13 +235,33 @@ pub(crate) fn make_folder(path: &Path) -> Result<&Path> {
     Ok(path)
 }
 
-fn sandbox_limits(settings: &Settings) -> sandbox::Limits {
-    sandbox::Limits {
-        memory_bytes_max: settings.sandbox.memory_bytes_max,
-        processes_max: settings.sandbox.processes_max,
-        cpu_millis_max: settings.sandbox.cpu_millis_max,
-        disk_bytes_max: settings.sandbox.disk_bytes_max,
-        disk_files_max: settings.sandbox.disk_files_max,
+/// Where checkpoints go. What a bucket needs stands in the configuration, or in the variables that its own tools read.
+fn blobs(settings: &Settings, environment: &Environment) -> BlobTarget {
+    let Some(url) = &settings.blobs.url else {
+        return BlobTarget::Folder(settings.server.data.join("blobs"));
+    };
+    let variables = [
+        ("access_key_id", "AWS_ACCESS_KEY_ID"),
+        ("secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+        ("token", "AWS_SESSION_TOKEN"),
+        ("region", "AWS_REGION"),
+        ("endpoint", "AWS_ENDPOINT_URL"),
+    ];
+    let given = variables
+        .into_iter()
+        .filter_map(|(name, variable)| Some((name.to_owned(), environment.get(variable)?.to_owned())));
+    let configured = settings.blobs.options.iter().map(|(name, value)| (name.clone(), value.clone()));
+    BlobTarget::Bucket { url: url.clone(), options: given.chain(configured).collect() }
+}
+
+fn life(settings: &Settings, node: &str, blobs: Blobs) -> harness::Life {
+    let sandbox = &settings.sandbox;
+    harness::Life {
+        node: node.to_owned(),
+        blobs: Some(blobs),
+        freeze_after_ms: i64::from(sandbox.freeze_seconds) * 1000,
+        keep_ms: i64::from(sandbox.days_max) * 86_400_000,
+        files_kept_ms: i64::from(sandbox.files_hours_max) * 3_600_000,
     }
 }
 

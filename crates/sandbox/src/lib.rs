@@ -37,6 +37,7 @@ pub use embedded::Config;
 pub use embedded::Embedded;
 pub use embedded::SpawnerInfo;
 pub use error::Error;
+pub use images::ImageRoot;
 pub use layer::Chunk;
 pub use layer::LayerName;
 pub use layer::LayerReader;

@@ -68,7 +68,8 @@ async fn create(
     }
     let environment = environments::snapshot(&environment, &agent.mcp_servers)?;
     check_mcp_servers(&environment.config, &agent.mcp_servers)?;
-    let new = CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events };
+    let new =
+        CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events };
     let record = server.harness.create_session(new).await?;
     answer(&server, &record)
 }

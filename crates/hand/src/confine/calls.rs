@@ -183,6 +183,8 @@ const RESTRICTED: &[Group] = &[
     Group { verdict: Verdict::Check(Check::Control), calls: &[("ioctl", 16, 29)] },
     // Sockets of the families and protocols that exist in here.
     Group { verdict: Verdict::Check(Check::Socket), calls: &[("socket", 41, 198), ("socketpair", 53, 199)] },
+    // Limits, except those of the hand: it could be starved of descriptors.
+    Group { verdict: Verdict::Check(Check::Limits), calls: &[("prlimit64", 302, 261)] },
     // Ways of running a program, except those that make its memory executable or show another system.
     Group { verdict: Verdict::Check(Check::Personality), calls: &[("personality", 135, 92)] },
 ];

@@ -37,6 +37,8 @@ pub(super) enum Check {
     Socket,
     /// `personality`: which one.
     Personality,
+    /// `prlimit64`: whose limits.
+    Limits,
 }
 
 /// Whose numbers are meant.
@@ -65,6 +67,9 @@ const PROTOCOLS: [libc::c_int; 5] =
 /// Personalities: the usual one; 32 bits; an old kernel's version, alone and with 32 bits; fixed addresses, which debuggers
 /// ask for; and the question which one it is.
 const HARMLESS_PERSONALITIES: [u32; 6] = [0, 0x8, 0x2_0000, 0x2_0008, 0x4_0000, u32::MAX];
+
+/// The hand, as everybody inside knows it.
+const FIRST_PROCESS: u32 = 1;
 
 const LOAD: u16 = 0x20;
 const JUMP_IF_EQUAL: u16 = 0x15;
@@ -174,6 +179,7 @@ fn answer(verdict: Verdict) -> io::Result<Vec<sock_filter>> {
         Verdict::Check(Check::Personality) => {
             one_of(0, &HARMLESS_PERSONALITIES, allow(), refuse(libc::EPERM))
         }
+        Verdict::Check(Check::Limits) => one_of(0, &[FIRST_PROCESS], refuse(libc::EPERM), allow()),
         Verdict::Check(Check::Socket) => {
             let protocol = one_of(2, &PROTOCOLS.map(number), allow(), refuse(libc::EPROTONOSUPPORT))?;
             let route = [number(libc::NETLINK_ROUTE)];

@@ -44,7 +44,7 @@ fn collect(prefix: &str, table: &Table, lines: &mut Vec<(String, String)>) {
 /// The value as TOML; keys, headers, scripts' own text and the password of an address are not shown.
 fn mask(key: &str, value: &Value) -> String {
     let name = key.rsplit('.').next().unwrap_or(key);
-    if name == "api_key" || key.contains(".headers.") {
+    if name == "api_key" || name.contains("secret") || name == "token" || key.contains(".headers.") {
         return format!("\"{MASK}\"");
     }
     match value {

@@ -157,14 +157,15 @@ fn surroundings() -> Surroundings {
         ..Operator::default()
     };
     let classes = [("large".to_owned(), sandbox::Limits::default())].into();
-    Surroundings { operator, classes, images: Some(Arc::new(OneImage)) }
+    Surroundings { operator, classes, images: Some(Arc::new(OneImage)), image: None }
 }
 
 struct OneImage;
 
 impl Images for OneImage {
-    fn find(&self, name: &str) -> Option<sandbox::Root> {
-        (name == "full").then(sandbox::Root::default)
+    fn find(&self, name: &str) -> Option<sandbox::ImageRoot> {
+        let root = sandbox::ImageRoot { root: sandbox::Root::default(), variables: std::collections::BTreeMap::new() };
+        (name == "full").then_some(root)
     }
 }
 

@@ -319,7 +319,6 @@ pub(super) const ALLOWED: &[Group] = &[
             ("ioprio_get", 252, 31),
             ("getrlimit", 97, 163),
             ("setrlimit", 160, 164),
-            ("prlimit64", 302, 261),
             ("getrusage", 98, 165),
             ("times", 100, 153),
             ("getcpu", 309, 168),
