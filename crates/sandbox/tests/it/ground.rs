@@ -129,7 +129,7 @@ impl Drop for Ground {
 pub(crate) struct Hands {
     pub(crate) sandbox: Arc<dyn Sandbox>,
     ids: Ids,
-    thread: ThreadId,
+    pub(crate) thread: ThreadId,
 }
 
 impl Hands {

@@ -6,6 +6,7 @@
 
 mod adoption;
 mod bounds;
+mod checkpoint;
 mod disk;
 mod doctor;
 mod ground;
