@@ -132,6 +132,11 @@ pub fn decide(policy: &Policy, target: &Target) -> Decision {
         Host::Name(name) => name,
         Host::Address(address) => return decide_literal(policy, *address),
     };
+    // A route is the operator's word for where a name leads.
+    if means_this_machine(name) && !policy.routes.iter().any(|route| route.host.matches(name)) {
+        let why = "the name stands for this machine or for what tells its secrets";
+        return Decision::refuse(Rule::AddressRefused, name, why);
+    }
     if policy.is_blocked(name) {
         return Decision::refuse(Rule::BlockedHost, name, "the operator of this server blocks it");
     }
@@ -155,6 +160,20 @@ pub fn decide(policy: &Policy, target: &Target) -> Decision {
         Reason::Operator => Rule::Operator,
     };
     Decision::allow(rule, name)
+}
+
+/// Names that lead to this machine, or to the services that clouds keep for their machines alone. Their addresses are
+/// refused anyway; this says so before anybody is asked, and where the names do not exist.
+fn means_this_machine(name: &Hostname) -> bool {
+    const NAMES: [&str; 5] = [
+        "localhost",
+        "localhost.localdomain",
+        "metadata.google.internal",
+        "metadata.goog",
+        "instance-data.ec2.internal",
+    ];
+    let name = name.as_str();
+    NAMES.contains(&name) || name.ends_with(".localhost")
 }
 
 fn decide_literal(policy: &Policy, address: IpAddr) -> Decision {

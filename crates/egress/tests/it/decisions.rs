@@ -120,6 +120,16 @@ fn an_unrestricted_session_reaches_all_but_blocked_names() {
 }
 
 #[test]
+fn names_of_this_machine_are_refused_unless_the_operator_leads_them_elsewhere() {
+    let mut policy = Policy::unrestricted();
+    for name in ["localhost", "LOCALHOST.", "db.localhost", "metadata.google.internal"] {
+        assert_eq!(rule(&policy, name, 80), (false, Rule::AddressRefused), "{name}");
+    }
+    policy.routes = vec![route("db.localhost", 80, "127.0.0.1:1".parse().unwrap())];
+    assert_eq!(rule(&policy, "db.localhost", 80), (true, Rule::Unrestricted));
+}
+
+#[test]
 fn every_spelling_of_an_address_is_that_address() {
     let spellings = [
         "169.254.169.254",
