@@ -4,6 +4,7 @@
 //! The library part is what the `hand` program is made of, and [`protocol`], which the outside speaks too.
 
 pub mod confine;
+pub mod contain;
 pub mod layer;
 pub mod protocol;
 pub mod serve;

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 use hand::confine;
 use hand::confine::Probe;
+use hand::contain;
+use hand::protocol::control;
 use hand::serve::Place;
 use hand::start::Start;
 
@@ -22,6 +24,9 @@ fn main() -> ExitCode {
     if let Some(status) = probe() {
         return status;
     }
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == contain::ARGUMENT) {
+        return contain::run();
+    }
     let Some(control) = confine::control() else { return ExitCode::from(NOT_STARTED_BY_A_SPAWNER) };
     if let Some(place) = Place::unconfined(std::env::args_os().skip(1)) {
         hand::serve::run(control, place);
@@ -33,7 +38,7 @@ fn main() -> ExitCode {
     };
     match walls {
         Ok((listeners, variables)) => {
-            if confine::hand_over(control.as_fd(), listeners).is_ok() {
+            if confine::hand_over(control.as_fd(), &[control::READY], listeners).is_ok() {
                 hand::serve::run(control, Place { variables, ..Place::default() });
             }
         }

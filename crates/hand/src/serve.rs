@@ -30,6 +30,7 @@ use self::results::frame_of;
 use crate::calls::Calls;
 use crate::calls::Standing;
 use crate::connection::Connection;
+use crate::contain::Door;
 use crate::drains::Drains;
 use crate::limits::CONNECTIONS_MAX;
 use crate::limits::SHELLS_MAX;
@@ -49,15 +50,29 @@ use crate::tools::bash;
 use crate::worker::Worker;
 
 /// Serves calls at `place` until the spawner says quit or goes away.
-#[expect(clippy::exit, reason = "this is the whole life of the process")]
 pub fn run(control: OwnedFd, place: Place) -> ! {
-    let status = match Server::new(control, place).and_then(Server::serve) {
+    live(Server::new(control, place))
+}
+
+#[expect(clippy::exit, reason = "this is the whole life of the process")]
+fn live(server: std::io::Result<Server>) -> ! {
+    let status = match server.and_then(Server::serve) {
         Ok(()) => 0,
         Err(_) => 1,
     };
     end_descendants();
     scratch::clear();
     std::process::exit(status)
+}
+
+/// Serves calls in a container until it is ended from outside. Further connections come through the door.
+pub(crate) fn run_behind(door: Door, first: OwnedFd, place: Place) -> ! {
+    live(door.bell().and_then(|bell| {
+        let mut server = Server::new(bell, place)?;
+        server.connections.push(Connection::new(first)?);
+        server.door = Some(door);
+        Ok(server)
+    }))
 }
 
 /// Something to wait for.
@@ -74,6 +89,8 @@ enum Source {
 
 struct Server {
     control: File,
+    /// Where connections come from in a container, whose control socket is only a bell.
+    door: Option<Door>,
     children: File,
     place: Place,
     calls: Calls,
@@ -99,6 +116,7 @@ impl Server {
         let rest = Rest::new(place.saved.clone());
         Ok(Self {
             control: File::from(control),
+            door: None,
             children: sys::child_signals()?,
             place,
             calls: Calls::default(),
@@ -192,6 +210,15 @@ impl Server {
     }
 
     fn on_control(&mut self) {
+        if let Some(door) = &self.door {
+            for (caller, greeting) in door.answer() {
+                if let Ok(mut connection) = Connection::new(caller) {
+                    connection.send(greeting.into());
+                    self.connections.push(connection);
+                }
+            }
+            return;
+        }
         let Ok(packet) = sys::receive(&self.control) else {
             self.is_over = true;
             return;

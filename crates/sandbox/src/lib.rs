@@ -8,6 +8,7 @@
 //! stays inside the sandbox until it is acknowledged; a sandbox never runs with fewer walls than were asked for.
 
 mod connection;
+pub mod docker;
 mod doctor;
 mod embedded;
 mod error;

@@ -10,6 +10,7 @@ use super::Spec;
 use super::error::Error;
 use super::error::Step;
 use super::sys;
+use crate::contain;
 
 /// What root inside may still do to its own files and processes: `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`,
 /// `CAP_FSETID`, `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID`, `CAP_NET_BIND_SERVICE`, `CAP_SYS_CHROOT`. They count inside the
@@ -42,22 +43,39 @@ pub(super) fn give_up_privilege(spec: &Spec, user_namespace: Option<OwnedFd>) ->
         Identity::Entered { has_groups } => has_groups,
     };
     sys::become_root(drops_groups).step("become the sandbox's root")?;
-    limit_resources(spec)?;
-    drop_capabilities()?;
-    sys::control_process(libc::PR_SET_NO_NEW_PRIVS, 1).step("give up new privileges")?;
-    sys::control_process(libc::PR_SET_DUMPABLE, 0).step("hide this process's memory")?;
+    let processes = Some((libc::RLIMIT_NPROC, spec.processes_max));
+    let data = spec.data_bytes_max.map(|bytes| (libc::RLIMIT_DATA, bytes));
+    let file = spec.file_bytes_max.map(|bytes| (libc::RLIMIT_FSIZE, bytes));
+    limit_resources([processes, data, file].into_iter().flatten())?;
+    shed()?;
     die_with_the_spawner()
 }
 
-fn limit_resources(spec: &Spec) -> Result<(), Error> {
+/// Drops everything that the processes of a container do not need, in the user namespace that its runtime chose.
+///
+/// The number of processes is not limited here but by its control group: the kernel counts them by user, and containers
+/// share users.
+pub(super) fn give_up_container_privilege(spec: &contain::Spec) -> Result<(), Error> {
+    sys::become_root(true).step("become the container's root")?;
+    limit_resources(spec.file_bytes_max.map(|bytes| (libc::RLIMIT_FSIZE, bytes)))?;
+    shed()
+}
+
+fn shed() -> Result<(), Error> {
+    drop_capabilities()?;
+    sys::control_process(libc::PR_SET_NO_NEW_PRIVS, 1).step("give up new privileges")?;
+    sys::control_process(libc::PR_SET_DUMPABLE, 0).step("hide this process's memory")
+}
+
+type Limit = (libc::__rlimit_resource_t, u64);
+
+fn limit_resources(further: impl IntoIterator<Item = Limit>) -> Result<(), Error> {
     let mut limits = vec![
         (libc::RLIMIT_CORE, 0),
         (libc::RLIMIT_NOFILE, OPEN_FILES_MAX),
         (libc::RLIMIT_MEMLOCK, LOCKED_BYTES_MAX),
-        (libc::RLIMIT_NPROC, spec.processes_max),
     ];
-    limits.extend(spec.data_bytes_max.map(|bytes| (libc::RLIMIT_DATA, bytes)));
-    limits.extend(spec.file_bytes_max.map(|bytes| (libc::RLIMIT_FSIZE, bytes)));
+    limits.extend(further);
     limits.into_iter().try_for_each(|(kind, most)| sys::limit_resource(kind, most)).step("limit resources")
 }
 

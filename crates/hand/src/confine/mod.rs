@@ -9,6 +9,7 @@
 //! name goes to the spawner. Only Landlock, which is behind walls that suffice, may be missing.
 
 mod calls;
+mod container;
 mod counts;
 pub(crate) mod error;
 mod furnish;
@@ -36,6 +37,7 @@ use serde::Serialize;
 
 use crate::protocol::control;
 use crate::start::Start;
+pub use container::enter_container;
 pub use counts::bound_counts;
 pub use error::Error;
 use error::Step;
@@ -178,9 +180,9 @@ pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     Ok(listeners)
 }
 
-/// Tells the spawner that the walls stand, and hands it the listeners: nothing of them stays in here.
-pub fn hand_over(socket: BorrowedFd<'_>, listeners: Vec<OwnedFd>) -> std::io::Result<()> {
-    let told = sys::socket::send_with(socket, &[control::READY], &listeners);
+/// Tells the outside, in its words, that the walls stand, and hands it the listeners: nothing of them stays in here.
+pub fn hand_over(socket: BorrowedFd<'_>, word: &[u8], listeners: Vec<OwnedFd>) -> std::io::Result<()> {
+    let told = sys::socket::send_with(socket, word, &listeners);
     drop(listeners);
     told
 }

@@ -88,7 +88,7 @@ impl Ground {
     }
 
     pub(crate) fn hands(&self, sandbox: Arc<dyn Sandbox>) -> Hands {
-        Hands { sandbox, ids: self.ids.clone(), thread: self.ids.make() }
+        Hands::new(sandbox, &self.ids)
     }
 
     /// A new sandbox with default settings.
@@ -128,11 +128,15 @@ impl Drop for Ground {
 /// A sandbox and a thread whose shell is used.
 pub(crate) struct Hands {
     pub(crate) sandbox: Arc<dyn Sandbox>,
-    ids: Ids,
+    pub(crate) ids: Ids,
     pub(crate) thread: ThreadId,
 }
 
 impl Hands {
+    pub(crate) fn new(sandbox: Arc<dyn Sandbox>, ids: &Ids) -> Self {
+        Self { sandbox, ids: ids.clone(), thread: ids.make() }
+    }
+
     pub(crate) fn call(&self, command: &str) -> Call {
         let input = serde_json::json!({ "command": command });
         self.tool("bash", &input)

@@ -1,0 +1,134 @@
+//! What a container is made of.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use api::ids::SessionId;
+use bollard::models::ContainerCreateBody;
+use bollard::models::ContainerUpdateBody;
+use bollard::models::HostConfig;
+use bollard::models::HostConfigCgroupnsModeEnum;
+use bollard::models::HostConfigLogConfig;
+use bollard::models::Mount;
+use bollard::models::MountType;
+use hand::contain;
+
+use super::Config;
+use super::files::Files;
+use crate::Limits;
+use crate::Spec;
+
+/// Label: the data folder of the server that a container belongs to.
+pub(super) const DATA: &str = "journeyman.data";
+/// Label: its session.
+pub(super) const SESSION: &str = "journeyman.session";
+/// Label: whether it was made to have a network.
+pub(super) const NETWORK: &str = "journeyman.network";
+
+/// Part of the memory that the file system in memory may take.
+const SHARED_MEMORY_DIVISOR: u64 = 8;
+
+/// What the hand keeps for its tools, and `SETPCAP`, without which it could not drop the rest.
+const CAPABILITIES: [&str; 10] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "SETPCAP",
+];
+
+/// The name of a session's container.
+pub(super) fn name(session: &SessionId) -> String {
+    format!("journeyman-{session}")
+}
+
+/// A session's container, as the engine is told to make it.
+pub(super) fn body(config: &Config, spec: &Spec, files: &Files, bounds_disk: bool) -> ContainerCreateBody {
+    let labels = [
+        (DATA, config.data_dir.display().to_string()),
+        (SESSION, spec.session.to_string()),
+        (NETWORK, spec.network.is_some().to_string()),
+    ];
+    ContainerCreateBody {
+        hostname: Some("sandbox".to_owned()),
+        user: Some("0:0".to_owned()),
+        image: Some(config.image.clone()),
+        working_dir: Some("/".to_owned()),
+        entrypoint: Some(vec![contain::PROGRAM.to_owned(), contain::ARGUMENT.to_owned()]),
+        cmd: Some(Vec::new()),
+        // The hand keeps what it must in its files as it goes; there is nothing to wait for.
+        stop_signal: Some("SIGKILL".to_owned()),
+        labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+        host_config: Some(host_config(config, spec, files, bounds_disk)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host_config(config: &Config, spec: &Spec, files: &Files, bounds_disk: bool) -> HostConfig {
+    let limits = &spec.limits;
+    let mut capabilities: Vec<String> = CAPABILITIES.map(str::to_owned).into();
+    if spec.network.is_some() {
+        // For the route and the listeners; dropped before the first call.
+        capabilities.push("NET_ADMIN".to_owned());
+    }
+    let mounts = [
+        (files.hand(), contain::PROGRAM),
+        (files.door(&spec.session), contain::FOLDER),
+        (files.uploads(&spec.session), "/mnt/session/uploads"),
+    ];
+    let size = || HashMap::from([("size".to_owned(), limits.disk_bytes_max.to_string())]);
+    HostConfig {
+        network_mode: Some("none".to_owned()),
+        ipc_mode: Some("private".to_owned()),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        init: Some(false),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(capabilities),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        memory: Some(number(limits.memory_bytes_max)),
+        memory_swap: Some(number(limits.memory_bytes_max)),
+        nano_cpus: Some(nano_cpus(limits)),
+        pids_limit: Some(limits.processes_max.into()),
+        shm_size: Some(number(limits.memory_bytes_max / SHARED_MEMORY_DIVISOR)),
+        storage_opt: bounds_disk.then(size),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        mounts: Some(mounts.map(|(source, target)| shown(&source, target)).into()),
+        runtime: config.runtime.clone(),
+        ..HostConfig::default()
+    }
+}
+
+/// The bounds that can change while the container is kept.
+pub(super) fn bounds(limits: &Limits) -> ContainerUpdateBody {
+    ContainerUpdateBody {
+        memory: Some(number(limits.memory_bytes_max)),
+        memory_swap: Some(number(limits.memory_bytes_max)),
+        nano_cpus: Some(nano_cpus(limits)),
+        pids_limit: Some(limits.processes_max.into()),
+        ..ContainerUpdateBody::default()
+    }
+}
+
+/// A file or folder of the host, shown read-only.
+fn shown(source: &Path, target: &str) -> Mount {
+    Mount {
+        target: Some(target.to_owned()),
+        source: Some(source.display().to_string()),
+        typ: Some(MountType::BIND),
+        read_only: Some(true),
+        ..Mount::default()
+    }
+}
+
+fn nano_cpus(limits: &Limits) -> i64 {
+    i64::from(limits.cpu_millis_max) * 1_000_000
+}
+
+fn number(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

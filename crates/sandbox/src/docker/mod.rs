@@ -1,0 +1,311 @@
+//! Sandboxes in containers: one per session, made by a container engine that the operator runs.
+//!
+//! The container is the kept thing: its writable layer holds what the session wrote, whether it runs or not, and its name
+//! and labels say whose it is. Its first process is the same hand as everywhere, shown inside read-only. It does not
+//! listen. A server that wants a stream puts a listening socket into a folder of the session's, which the container sees
+//! read-only, and rings: the hand connects ([`hand::contain`]). Adoption after a crash of the server is the same as the
+//! first meeting.
+//!
+//! Who is who is shown by the kernel, not by a secret. The server takes a connection only from the process that the engine
+//! says is the first of that container; other processes inside may find the socket in the moment that it exists, and are
+//! turned away. The hand talks only to listeners outside of its process namespace, found through a folder that it opened
+//! before anything else ran in the container. Nothing inside can write to what is shared, so neither the socket nor the
+//! hand can be replaced, and no file of the host's is filled from inside. Sessions cannot meet each other's servers, for
+//! each has a folder of its own. It follows that server and engine run on one host, and see the same processes and paths.
+
+mod container;
+mod door;
+mod engine;
+mod files;
+mod report;
+mod turns;
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use api::ids::SessionId;
+use api::time::Timestamp;
+use async_trait::async_trait;
+use hand::contain;
+
+use self::door::Met;
+use self::engine::Engine;
+use self::engine::Found;
+use self::files::Files;
+use self::turns::Turns;
+use crate::Adopted;
+use crate::Backend;
+use crate::Base;
+use crate::Error;
+use crate::Report;
+use crate::Sandbox;
+use crate::Spec;
+use crate::Usage;
+use crate::connection::Connection;
+use crate::wire::PROTOCOL;
+
+/// How long a container is tried to be had that another server makes or removes, or that ends in the moment it is met.
+const ATTEMPTS_TIME: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How sandboxes in containers are set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The engine's socket.
+    pub socket: PathBuf,
+    /// Folder of the server, on the engine's host. Containers are labelled with it.
+    pub data_dir: PathBuf,
+    /// The image of every container. It must be there already, and have `bash`.
+    pub image: String,
+    /// Sandboxes alive at once.
+    pub alive_max: usize,
+    /// The runtime, by the engine's name for it; the engine's default without one.
+    pub runtime: Option<String>,
+}
+
+/// Sandboxes in containers.
+#[derive(Debug)]
+pub struct Docker {
+    config: Config,
+    engine: Engine,
+    files: Files,
+    turns: Turns,
+    /// One connection per sandbox, however often it is asked for.
+    connections: Mutex<HashMap<SessionId, Arc<Connection>>>,
+    /// Sessions whose containers are being started, which the engine does not count yet.
+    starting: Mutex<HashSet<SessionId>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Docker {
+    /// A back end on this engine. Nothing is asked of it until the first request.
+    pub fn new(config: Config) -> Self {
+        // The engine is told of paths, and works elsewhere than this process.
+        let data_dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+        let config = Config { data_dir, ..config };
+        Self {
+            engine: Engine::new(&config),
+            files: Files::new(&config.data_dir),
+            config,
+            turns: Turns::default(),
+            connections: Mutex::default(),
+            starting: Mutex::default(),
+        }
+    }
+
+    fn connected(&self, session: &SessionId) -> Option<Arc<Connection>> {
+        let mut connections = lock(&self.connections);
+        connections.retain(|_, connection| !connection.is_lost());
+        connections.get(session).map(Arc::clone)
+    }
+
+    fn forget(&self, session: &SessionId) {
+        lock(&self.connections).remove(session);
+    }
+
+    fn keep(&self, connection: Connection) -> Arc<Connection> {
+        let connection = Arc::new(connection);
+        lock(&self.connections).insert(connection.session().clone(), Arc::clone(&connection));
+        connection
+    }
+
+    /// Makes the session's container run. Answers whether it did already.
+    async fn start(&self, spec: &Spec) -> Result<bool, Error> {
+        let session = &spec.session;
+        let has_network = match self.engine.find(session).await? {
+            Found::Running { is_paused, .. } => {
+                if is_paused {
+                    self.engine.thaw(session).await?;
+                }
+                return Ok(true);
+            }
+            Found::Still { has_network, .. } => Some(has_network),
+            Found::Absent => None,
+        };
+        let _starting = self.admit(session).await?;
+        self.files.make(session).map_err(|error| set_up(session, &error))?;
+        match has_network {
+            None => self.engine.create(spec, &self.files).await?,
+            Some(has) if has != spec.network.is_some() => {
+                return Err(set_up(session, &"its container was made with another kind of network"));
+            }
+            Some(_) => self.engine.bound(session, &spec.limits).await?,
+        }
+        self.engine.start(session).await?;
+        Ok(false)
+    }
+
+    /// Keeps within the number of sandboxes that may be alive, counting this one for as long as the answer lives.
+    async fn admit(&self, session: &SessionId) -> Result<Starting<'_>, Error> {
+        let guard = Starting::begin(self, session);
+        let mut alive: HashSet<SessionId> = self.engine.list(false).await?.into_iter().collect();
+        alive.extend(lock(&self.starting).iter().cloned());
+        if alive.len() > self.config.alive_max {
+            return Err(Error::Full { limit: self.config.alive_max });
+        }
+        Ok(guard)
+    }
+
+    /// A stream to the hand in a running container. `None` when the container is not running (any more).
+    async fn meet(
+        &self,
+        session: &SessionId,
+        spec: Option<&Spec>,
+        rings: bool,
+    ) -> Result<Option<Connection>, Error> {
+        let bounds_disk = match spec {
+            Some(_) => self.engine.bounds_disk().await?,
+            None => true,
+        };
+        let given = spec.map(|spec| hand_spec(spec, bounds_disk));
+        match door::meet(&self.engine, &self.files, session, given.as_ref(), rings).await? {
+            Met::Serving { stream, since } => {
+                let opened = Connection::open(session.clone(), since, stream);
+                Ok(Some(opened.map_err(|error| set_up(session, &error))?))
+            }
+            Met::Gone => Ok(None),
+            Met::Foreign => {
+                // Another version of this program left it, or one that died before it said what it is to be.
+                self.engine.kill(session).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// What is not done here, rather than half of it.
+    fn check(spec: &Spec) -> Result<(), Error> {
+        let what = match spec {
+            Spec { network: Some(_), .. } => "a network for sandboxes in containers",
+            Spec { makes_layer: true, .. } => "making layers of containers",
+            Spec { root, .. } if root.base != Base::Host || !root.layers.is_empty() => {
+                "a root file system of layers, packages included, for sandboxes in containers"
+            }
+            Spec { .. } => return Ok(()),
+        };
+        Err(Error::Unsupported { what })
+    }
+}
+
+/// What the hand is told. Where the engine cannot bound the files of a container, each single one is bounded.
+fn hand_spec(spec: &Spec, bounds_disk: bool) -> contain::Spec {
+    contain::Spec {
+        protocol: PROTOCOL,
+        file_bytes_max: (!bounds_disk).then_some(spec.limits.disk_bytes_max),
+        has_network: spec.network.is_some(),
+        variables: spec.variables.clone().into_iter().collect(),
+    }
+}
+
+fn set_up(session: &SessionId, reason: &impl ToString) -> Error {
+    Error::SetUp { session: session.clone(), reason: reason.to_string() }
+}
+
+/// Counts a session among the living while its container is being started.
+struct Starting<'a> {
+    docker: &'a Docker,
+    session: SessionId,
+}
+
+impl<'a> Starting<'a> {
+    fn begin(docker: &'a Docker, session: &SessionId) -> Self {
+        lock(&docker.starting).insert(session.clone());
+        Self { docker, session: session.clone() }
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        lock(&self.docker.starting).remove(&self.session);
+    }
+}
+
+#[async_trait]
+impl Backend for Docker {
+    async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
+        Self::check(spec)?;
+        let _turn = self.turns.take(&spec.session).await;
+        if let Some(connection) = self.connected(&spec.session) {
+            return Ok(connection);
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < ATTEMPTS_TIME {
+            let was_running = self.start(spec).await?;
+            if let Some(connection) = self.meet(&spec.session, Some(spec), was_running).await? {
+                return Ok(self.keep(connection));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(Error::Lost { session: spec.session.clone() })
+    }
+
+    async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
+        let _turn = self.turns.take(session).await;
+        if let Some(connection) = self.connected(session) {
+            let sole_since = connection.sole_since();
+            return Ok(Adopted { sandbox: Some(connection), sole_since });
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < ATTEMPTS_TIME {
+            let absent_since: Option<Timestamp> = match self.engine.find(session).await? {
+                Found::Running { is_paused, .. } => {
+                    if is_paused {
+                        self.engine.thaw(session).await?;
+                    }
+                    let Some(connection) = self.meet(session, None, true).await? else {
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    };
+                    let sole_since = connection.sole_since();
+                    return Ok(Adopted { sandbox: Some(self.keep(connection)), sole_since });
+                }
+                Found::Still { since, .. } => since,
+                Found::Absent => None,
+            };
+            return Ok(Adopted { sandbox: None, sole_since: absent_since });
+        }
+        Err(Error::Lost { session: session.clone() })
+    }
+
+    async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
+        let _turn = self.turns.take(session).await;
+        self.forget(session);
+        if keep_files {
+            return self.engine.kill(session).await;
+        }
+        self.engine.remove(session).await?;
+        self.files.remove(session).map_err(|error| set_up(session, &error))
+    }
+
+    async fn list(&self) -> Result<Vec<SessionId>, Error> {
+        self.engine.list(false).await
+    }
+
+    async fn kept(&self) -> Result<Vec<SessionId>, Error> {
+        self.engine.list(true).await
+    }
+
+    async fn freeze(&self, session: &SessionId) -> Result<bool, Error> {
+        let _turn = self.turns.take(session).await;
+        // Whoever wants it from now on asks the engine, which lets it thaw.
+        self.forget(session);
+        self.engine.freeze(session).await
+    }
+
+    async fn usage(&self, session: &SessionId) -> Result<Option<Usage>, Error> {
+        self.engine.usage(session).await
+    }
+
+    fn report(&self) -> Report {
+        report::report(&self.config)
+    }
+}

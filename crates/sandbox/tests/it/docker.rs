@@ -1,0 +1,289 @@
+//! Sandboxes in containers, with an engine that the test starts: the daemon in a folder of its own, without any network,
+//! and an image of a few programs of this host.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Instant;
+
+use api::ids::Ids;
+use api::time::Clock;
+use sandbox::Backend;
+use sandbox::Base;
+use sandbox::Error;
+use sandbox::Recall;
+use sandbox::Root;
+use sandbox::Spec;
+use sandbox::docker::Config;
+use sandbox::docker::Docker;
+use tempfile::TempDir;
+
+use crate::ground::Hands;
+use crate::ground::kill;
+use crate::ground::until;
+use crate::same;
+use crate::same::Subject;
+
+/// An engine with an image. Ends with everything in it when it is dropped.
+struct Dock {
+    folder: TempDir,
+    daemon: Child,
+    ids: Ids,
+}
+
+impl Dock {
+    /// `None`, with the reason printed, where there can be no engine.
+    async fn start() -> Option<Self> {
+        let has =
+            |program: &str| ["/usr/sbin", "/usr/bin"].iter().any(|in_| Path::new(in_).join(program).exists());
+        let is_root =
+            std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        if !is_root || !has("dockerd") || !has("docker") {
+            println!("SKIPPED: this needs root, and `dockerd` and `docker` installed");
+            return None;
+        }
+        let folder = TempDir::new().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let log = std::fs::File::create(at("log")).unwrap();
+        let daemon = Command::new("dockerd")
+            .args(["--iptables=false", "--ip6tables=false", "--bridge=none", "--data-root"])
+            .arg(at("engine"))
+            .arg("--exec-root")
+            .arg(at("run"))
+            .arg("--pidfile")
+            .arg(at("pid"))
+            .args(["-H", &format!("unix://{}", at("socket").display())])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let dock = Self { folder, daemon, ids: Ids::new(Clock::system()) };
+        let backend = dock.backend();
+        until("the engine answers", || backend.report().primitives[0].present).await;
+        dock.import();
+        Some(dock)
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            socket: self.folder.path().join("socket"),
+            data_dir: self.folder.path().join("data"),
+            image: "small".to_owned(),
+            alive_max: 4,
+            runtime: None,
+        }
+    }
+
+    /// A back end, as of a server that was just started.
+    fn backend(&self) -> Docker {
+        Docker::new(self.config())
+    }
+
+    fn on<'a>(&'a self, backend: &'a Docker) -> Subject<'a> {
+        Subject { backend, ids: &self.ids }
+    }
+
+    /// Makes the image: a shell, perl, and the programs that the tests use.
+    fn import(&self) {
+        let root = self.folder.path().join("root");
+        let script = format!(
+            "set -e; mkdir -p '{0}/tmp' '{0}/etc' '{0}/var'; chmod 1777 '{0}/tmp'; \
+             for name in bash cat chmod chown cut grep head id ln ls mkdir mv perl pwd readlink rm rmdir sed seq sleep sort stat tail touch tr true wc; do \
+               program=$(type -P $name); for file in $program $(ldd $program | grep -o '/[^ :]*' | sort -u); do \
+                 mkdir -p \"{0}$(dirname $file)\"; cp -L $file \"{0}$file\"; done; done; \
+             mkdir -p '{0}/bin'; test -e '{0}/bin/bash' || cp -L /bin/bash '{0}/bin/bash'; \
+             for folder in /usr/lib/*/perl-base; do mkdir -p \"{0}$folder\"; cp -r $folder/. \"{0}$folder\"; done; \
+             echo 'root:x:0:0:root:/root:/bin/bash' > '{0}/etc/passwd'; \
+             tar -C '{0}' -c . | docker -H 'unix://{1}' import - small",
+            root.display(),
+            self.config().socket.display(),
+        );
+        let made = Command::new("bash").args(["-c", &script]).stdout(Stdio::null()).status().unwrap();
+        assert!(made.success());
+    }
+
+    fn ask(&self, arguments: &[&str]) -> String {
+        let socket = format!("unix://{}", self.config().socket.display());
+        let output = Command::new("docker").args(["-H", &socket]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The first process of a session's container.
+    fn first_process(&self, spec: &Spec) -> i32 {
+        let name = format!("journeyman-{}", spec.session);
+        self.ask(&["inspect", "--format", "{{.State.Pid}}", &name]).parse().unwrap()
+    }
+}
+
+impl Drop for Dock {
+    fn drop(&mut self) {
+        // It ends its own processes when it is asked to.
+        let pid = self.daemon.id().to_string();
+        let asked = Command::new("bash").args(["-c", &format!("kill -TERM {pid}")]).status();
+        drop(asked.and_then(|_| self.daemon.wait()));
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+            if Path::new(mount).starts_with(self.folder.path()) {
+                drop(Command::new("umount").args(["-l", mount]).status());
+            }
+        }
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            println!("the engine said last, the latest first:\n{}", last.join("\n"));
+        }
+    }
+}
+
+/// What lies in a folder and below, but for folders.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn containers_do_what_sandboxes_do() {
+    let Some(dock) = Dock::start().await else { return };
+    let (backend, other) = (dock.backend(), dock.backend());
+    let (on, successor) = (dock.on(&backend), dock.on(&other));
+    let start = Instant::now();
+    let (session, hands) = on.sandbox().await;
+    assert_eq!(
+        hands.bash("echo hello; id -u; cat /etc/hostname; pwd").await,
+        "hello\n0\nsandbox\n/workspace"
+    );
+    println!("cold start with a first call: {:?}", start.elapsed());
+    backend.destroy(&session, false).await.unwrap();
+    same::what_a_session_writes_outlives_its_sandbox(&on).await;
+    same::a_shell_at_rest_goes_on_in_the_next_life(&on).await;
+    same::a_memory_hog_dies_and_its_session_lives(&on).await;
+    same::another_server_adopts_what_runs(&on, &successor).await;
+    same::a_frozen_sandbox_stands_still_and_thaws(&on).await;
+    same::asking_twice_at_once_makes_one_sandbox(&on, &successor).await;
+    assert_eq!(backend.list().await.unwrap(), Vec::new());
+    assert_eq!(backend.kept().await.unwrap(), Vec::new());
+    assert_eq!(dock.ask(&["ps", "--all", "--quiet"]), "");
+    assert_eq!(files_in(&dock.config().data_dir), vec![dock.config().data_dir.join("docker/hand")]);
+}
+
+#[tokio::test]
+async fn a_container_that_ends_is_lost_and_started_again() {
+    let Some(dock) = Dock::start().await else { return };
+    let backend = dock.backend();
+    let on = dock.on(&backend);
+    let spec = on.spec();
+    assert!(backend.adopt(&spec.session).await.unwrap().sandbox.is_none());
+    let hands = on.provision(&spec).await;
+    hands.bash("echo before > /workspace/file").await;
+    let pid = dock.first_process(&spec);
+    let call = hands.call("sleep 1000");
+    let (lost, ()) = tokio::join!(hands.sandbox.execute(&call), async { kill(pid) });
+    assert!(matches!(lost, Err(Error::Lost { .. })), "{lost:?}");
+    let hands = on.provision(&spec).await;
+    assert_eq!(hands.bash("cat /workspace/file").await, "before");
+    assert!(matches!(hands.sandbox.recall(&call.id).await.unwrap(), Recall::Unknown));
+    // As many as are allowed, and no more.
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(on.sandbox().await.0);
+    }
+    let one_more = on.spec();
+    assert!(matches!(backend.provision(&one_more).await.err(), Some(Error::Full { limit: 4 })));
+    backend.destroy(&others[0], true).await.unwrap();
+    let adopted = backend.adopt(&others[0]).await.unwrap();
+    assert!(adopted.sandbox.is_none() && adopted.sole_since.is_some());
+    on.provision(&one_more).await.bash("true").await;
+    // What cannot be done is said, and nothing is made for it.
+    let layered = Spec { root: Root { base: Base::Empty, layers: Vec::new() }, ..on.spec() };
+    let network = Spec { network: Some(std::sync::Arc::new(egress::Policy::unrestricted())), ..on.spec() };
+    for spec in [layered, network] {
+        assert!(matches!(backend.provision(&spec).await.err(), Some(Error::Unsupported { .. })));
+    }
+    assert_eq!(backend.kept().await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_container_has_walls_of_its_own_and_a_door_that_opens_to_the_hand_alone() {
+    let Some(dock) = Dock::start().await else { return };
+    let backend = dock.backend();
+    let on = dock.on(&backend);
+    let spec = on.spec();
+    let hands = on.provision(&spec).await;
+    let status = hands
+        .bash("grep -e NoNewPrivs -e Seccomp: -e CapBnd -e CapEff /proc/self/status | tr -d '\\t'")
+        .await;
+    assert_eq!(status, "CapEff:00000000000404fb\nCapBnd:00000000000404fb\nNoNewPrivs:1\nSeccomp:2");
+    assert_eq!(hands.bash("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await, "lo");
+    for command in [
+        "touch /dev/journeyman-door/planted",
+        "rmdir /dev/journeyman-door",
+        "mv /dev/journeyman-door /dev/elsewhere",
+        "mv /dev/journeyman-hand /dev/elsewhere",
+        "chmod 700 /dev/journeyman-hand",
+        "touch /mnt/session/uploads/planted",
+        "cat /proc/1/mem",
+        "readlink /proc/1/fd/0",
+        "kill -KILL 1 && sleep 0.05 && test ! -e /proc/1",
+        "perl -e 'syscall(165, \"none\", \"/mnt\", \"tmpfs\", 0, 0) == 0 or exit 1'",
+        "perl -e 'syscall(272, 0x10000000) == 0 or exit 1'",
+        "perl -e 'syscall(425, 1, 0) == 0 or exit 1'",
+    ] {
+        let said =
+            hands.bash(&format!("( {command} ) >/dev/null 2>&1 && echo it works || echo refused")).await;
+        assert_eq!(said, "refused", "{command}");
+    }
+    // Nobody waits at the door, so nothing is there.
+    assert_eq!(hands.bash("ls /dev/journeyman-door | wc -l").await, "0");
+    intrude(&dock, &on, &spec).await;
+    come_back(&on, &spec).await;
+}
+
+/// A process inside comes to every socket that appears, before and beside the hand.
+async fn intrude(dock: &Dock, on: &Subject<'_>, spec: &Spec) {
+    let hands = on.provision(spec).await;
+    let script = r#"
+use strict; use Socket; use IO::Handle;
+print "ready\n"; STDOUT->flush;
+my ($met, $heard) = (0, 0);
+for (my $turns = 0; $turns < 3_000_000 && !-e '/workspace/stop'; $turns++) {
+    for my $path (glob '/dev/journeyman-door/*.sock') {
+        socket(my $caller, AF_UNIX, SOCK_STREAM, 0);
+        connect($caller, sockaddr_un($path)) or next;
+        $met = 1;
+        syswrite $caller, pack('V', 26) . '{"serving":{"protocol":2}}';
+        $heard++ if sysread $caller, my $word, 1;
+    }
+}
+open my $file, '>', '/workspace/said'; print $file "met:$met heard:$heard\n"; close $file;
+"#;
+    let write =
+        hands.tool("write", &serde_json::json!({ "file_path": "/workspace/intruder", "content": script }));
+    assert!(!hands.sandbox.execute(&write).await.unwrap().is_error);
+    hands.bash("perl /workspace/intruder > /workspace/started 2>&1 &").await;
+    hands.bash("until grep -q ready /workspace/started; do sleep 0.02; done").await;
+    for _ in 0..5 {
+        let next = dock.backend();
+        let adopted = next.adopt(&spec.session).await.unwrap().sandbox.expect("it runs");
+        assert_eq!(Hands::new(adopted, on.ids).bash("echo served").await, "served");
+    }
+    let wait =
+        "touch /workspace/stop; until test -s /workspace/said; do sleep 0.02; done; cat /workspace/said";
+    let said = hands.bash(wait).await;
+    println!("the intruder: {said}");
+    assert!(said.ends_with("heard:0"), "{said}");
+}
+
+/// A session leaves its container with every place that is mounted on replaced.
+async fn come_back(on: &Subject<'_>, spec: &Spec) {
+    let hands = on.provision(spec).await;
+    hands.bash("rm -r /workspace /root; ln -s /nowhere /workspace; touch /root; rm -rf /run; ln -s ../../.. /run").await;
+    hands.bash("umount /etc/hosts 2>/dev/null; ln -sfn /nowhere /etc/resolv.conf; cd /; true").await;
+    on.backend.destroy(&spec.session, true).await.unwrap();
+    let hands = on.provision(spec).await;
+    assert_eq!(hands.bash("echo served; readlink /workspace").await, "served\n/nowhere");
+}
