@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::confine;
+use crate::confine::sys::socket::send_with;
 use crate::protocol;
 use crate::serve;
 use crate::serve::Place;
@@ -55,7 +56,7 @@ pub struct Spec {
     pub protocol: u32,
     /// Largest file, as a resource limit.
     pub file_bytes_max: Option<u64>,
-    /// Whether connections to the outside are caught and handed over.
+    /// Whether connections to the outside are caught, at listeners that are handed over.
     pub has_network: bool,
     /// Environment of shells and tools, over what the image has.
     pub variables: Vec<(String, String)>,
@@ -67,7 +68,7 @@ pub struct Spec {
 pub enum Greeting {
     /// It waits for its specification.
     New,
-    /// It serves calls, on this connection too.
+    /// It serves calls, on this connection too. The listeners are attached, if there are any.
     Serving {
         /// As in its specification.
         protocol: u32,
@@ -89,6 +90,8 @@ pub(crate) struct Door {
     folder: File,
     bell: File,
     protocol: u32,
+    /// Kept for the servers to come; every greeting carries them.
+    listeners: Vec<OwnedFd>,
 }
 
 /// Waits for a server, raises the walls, serves. Returns only when that failed.
@@ -114,13 +117,13 @@ fn begin() -> io::Result<(Door, OwnedFd, Place)> {
     };
     let frame = protocol::encode(&word).map_err(io::Error::other)?;
     match &word {
-        Word::Ready => confine::hand_over(first.as_fd(), &frame, listeners)?,
+        Word::Ready => send_with(first.as_fd(), &frame, &listeners)?,
         Word::Failed(reason) => {
             first.write_all(&frame)?;
             return Err(io::Error::other(reason.clone()));
         }
     }
-    door.protocol = spec.protocol;
+    (door.protocol, door.listeners) = (spec.protocol, listeners);
     let variables = variables(spec.variables);
     Ok((door, first.into(), Place { variables, ..Place::default() }))
 }
@@ -161,7 +164,7 @@ fn variables(own: Vec<(String, String)>) -> Vec<(String, String)> {
 impl Door {
     fn open() -> io::Result<Self> {
         let folder = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(FOLDER)?;
-        Ok(Self { folder, bell: sys::signals(BELL)?, protocol: 0 })
+        Ok(Self { folder, bell: sys::signals(BELL)?, protocol: 0, listeners: Vec::new() })
     }
 
     /// What can be read once somebody has rung.
@@ -180,15 +183,17 @@ impl Door {
         sockets.filter_map(|name| sys::connect_outside(&format!("{path}/{name}")).ok()).collect()
     }
 
-    /// Answers the bell: connections to the servers that wait, each with the frame that greets it.
-    pub(crate) fn answer(&self) -> Vec<(OwnedFd, Vec<u8>)> {
+    /// Answers the bell: connections to the servers that wait, each of which was greeted.
+    pub(crate) fn answer(&self) -> Vec<OwnedFd> {
         // Any number of calls may stand behind one look.
         let mut rung = [0; 4096];
         drop((&self.bell).read(&mut rung));
         let Ok(greeting) = protocol::encode(&Greeting::Serving { protocol: self.protocol }) else {
             return Vec::new();
         };
-        self.visitors().into_iter().map(|visitor| (visitor, greeting.clone())).collect()
+        // A new connection has room for so little.
+        let greet = |visitor: &OwnedFd| send_with(visitor.as_fd(), &greeting, &self.listeners).is_ok();
+        self.visitors().into_iter().filter(greet).collect()
     }
 
     fn wait(&self) -> io::Result<()> {

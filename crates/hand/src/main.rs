@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use hand::confine;
 use hand::confine::Probe;
 use hand::contain;
-use hand::protocol::control;
 use hand::serve::Place;
 use hand::start::Start;
 
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
     };
     match walls {
         Ok((listeners, variables)) => {
-            if confine::hand_over(control.as_fd(), &[control::READY], listeners).is_ok() {
+            if confine::hand_over(control.as_fd(), listeners).is_ok() {
                 hand::serve::run(control, Place { variables, ..Place::default() });
             }
         }

@@ -211,12 +211,7 @@ impl Server {
 
     fn on_control(&mut self) {
         if let Some(door) = &self.door {
-            for (caller, greeting) in door.answer() {
-                if let Ok(mut connection) = Connection::new(caller) {
-                    connection.send(greeting.into());
-                    self.connections.push(connection);
-                }
-            }
+            self.connections.extend(door.answer().into_iter().filter_map(|caller| Connection::new(caller).ok()));
             return;
         }
         let Ok(packet) = sys::receive(&self.control) else {

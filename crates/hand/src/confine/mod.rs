@@ -180,9 +180,9 @@ pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     Ok(listeners)
 }
 
-/// Tells the outside, in its words, that the walls stand, and hands it the listeners: nothing of them stays in here.
-pub fn hand_over(socket: BorrowedFd<'_>, word: &[u8], listeners: Vec<OwnedFd>) -> std::io::Result<()> {
-    let told = sys::socket::send_with(socket, word, &listeners);
+/// Tells the spawner that the walls stand, and hands it the listeners: nothing of them stays in here.
+pub fn hand_over(socket: BorrowedFd<'_>, listeners: Vec<OwnedFd>) -> std::io::Result<()> {
+    let told = sys::socket::send_with(socket, &[control::READY], &listeners);
     drop(listeners);
     told
 }

@@ -1,6 +1,7 @@
 //! Meeting the hand of a container: a socket in the session's folder, for as long as it takes.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -22,6 +23,7 @@ use hand::protocol;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
+use tokio::io::Interest;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
@@ -33,6 +35,7 @@ use super::engine::Found;
 use super::files::Files;
 use super::set_up;
 use crate::Error;
+use crate::sys::socket;
 use crate::wire::PROTOCOL;
 
 /// How long a hand may take to come, and to raise its walls.
@@ -43,8 +46,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// What came of it.
 pub(super) enum Met {
-    /// A stream to the hand, and since when no other sandbox has run.
-    Serving { stream: OwnedFd, since: Option<Timestamp> },
+    /// A stream to the hand, the listeners of its network if it has one, and since when no other sandbox has run.
+    Serving { stream: OwnedFd, listeners: Vec<OwnedFd>, since: Option<Timestamp> },
     /// The container does not run.
     Gone,
     /// The hand speaks another protocol, or waits for a specification that is not at hand.
@@ -73,7 +76,7 @@ pub(super) async fn meet(
             drop(door);
             let greeted = timeout_at(deadline, greet(stream.map_err(failed)?, given)).await;
             return match greeted {
-                Ok(Ok(Some(stream))) => Ok(Met::Serving { stream, since }),
+                Ok(Ok(Some((stream, listeners)))) => Ok(Met::Serving { stream, listeners, since }),
                 Ok(Ok(None)) => Ok(Met::Foreign),
                 // It ended meanwhile.
                 Ok(Err(error)) if is_end(&error) => Ok(Met::Gone),
@@ -96,31 +99,48 @@ fn is_end(error: &io::Error) -> bool {
 }
 
 /// Hears the hand's greeting and answers it. `None` when that is not possible.
-async fn greet(mut stream: UnixStream, given: Option<&contain::Spec>) -> io::Result<Option<OwnedFd>> {
-    match (read_word(&mut stream).await?, given) {
+async fn greet(
+    mut stream: UnixStream,
+    given: Option<&contain::Spec>,
+) -> io::Result<Option<(OwnedFd, Vec<OwnedFd>)>> {
+    let (greeting, mut listeners) = read_word(&mut stream).await?;
+    match (greeting, given) {
         (Greeting::Serving { protocol: PROTOCOL }, _) => {}
         (Greeting::Serving { .. }, _) | (Greeting::New, None) => return Ok(None),
         (Greeting::New, Some(spec)) => {
             let frame = protocol::encode(spec).map_err(io::Error::other)?;
             stream.write_all(&frame).await?;
-            match read_word(&mut stream).await? {
-                Word::Ready => {}
+            let (word, attached) = read_word(&mut stream).await?;
+            match word {
+                Word::Ready => listeners = attached,
                 Word::Failed(reason) => return Err(io::Error::other(reason)),
             }
         }
     }
-    Ok(Some(stream.into_std()?.into()))
+    Ok(Some((stream.into_std()?.into(), listeners)))
 }
 
-/// Reads one frame, and nothing that comes after it.
-async fn read_word<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
-    let length = stream.read_u32_le().await? as usize;
+/// Reads one frame and what is attached to its beginning, and nothing that comes after it.
+async fn read_word<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<(T, Vec<OwnedFd>)> {
+    let (mut length, mut read, mut attached) = ([0; 4], 0, Vec::new());
+    while read < length.len() {
+        let rest = &mut length[read..];
+        let (count, fds) =
+            stream.async_io(Interest::READABLE, || socket::receive(stream.as_fd(), rest)).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        read += count;
+        attached.extend(fds);
+    }
+    let length = u32::from_le_bytes(length) as usize;
     if length > contain::WORD_BYTES_MAX {
         return Err(io::Error::other("a word of the hand is too long"));
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await?;
-    serde_json::from_slice(&bytes).map_err(io::Error::other)
+    let word = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+    Ok((word, attached))
 }
 
 /// A listening socket in a session's folder. It goes with this.

@@ -245,7 +245,8 @@ fn found(inspected: &ContainerInspectResponse) -> Found {
         return Found::Running { pid, is_paused, since: latest(&state.started_at) };
     }
     let labels = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
-    let has_network = labels.and_then(|labels| labels.get(container::NETWORK)).is_some_and(|value| value == "true");
+    let has_network =
+        labels.and_then(|labels| labels.get(container::NETWORK)).is_some_and(|value| value == "true");
     Found::Still { has_network, since: latest(&state.finished_at) }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! DATA/docker/         for the server alone
 //!     hand             the program
-//!     sessions/ID/     door, uploads
+//!     sessions/ID/     door, uploads, policy.json
 //! ```
 
 use std::fs::DirBuilder;
@@ -17,6 +17,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use api::ids::SessionId;
+use egress::Policy;
 
 use crate::HAND;
 
@@ -44,6 +45,31 @@ impl Files {
     /// What the session was given.
     pub(super) fn uploads(&self, session: &SessionId) -> PathBuf {
         self.session(session).join("uploads")
+    }
+
+    /// What the session may reach, as it was last written.
+    pub(super) fn read_policy(&self, session: &SessionId) -> io::Result<Option<Policy>> {
+        match std::fs::read(self.policy(session)) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes down what the session may reach.
+    pub(super) fn write_policy(&self, session: &SessionId, policy: &Policy) -> io::Result<()> {
+        self.make(session)?;
+        let (path, bytes) = (self.policy(session), serde_json::to_vec(policy)?);
+        if std::fs::read(&path).is_ok_and(|written| written == bytes) {
+            return Ok(());
+        }
+        let new = path.with_extension("new");
+        std::fs::write(&new, bytes)?;
+        std::fs::rename(new, path)
+    }
+
+    fn policy(&self, session: &SessionId) -> PathBuf {
+        self.session(session).join("policy.json")
     }
 
     fn session(&self, session: &SessionId) -> PathBuf {

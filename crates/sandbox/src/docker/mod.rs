@@ -12,16 +12,22 @@
 //! before anything else ran in the container. Nothing inside can write to what is shared, so neither the socket nor the
 //! hand can be replaced, and no file of the host's is filled from inside. Sessions cannot meet each other's servers, for
 //! each has a folder of its own. It follows that server and engine run on one host, and see the same processes and paths.
+//!
+//! A container has no network but a loopback device. The listeners that catch its connections stay with the hand, which
+//! gives copies to each server that it meets; they go on to the egress process, which the server starts ([`network`]).
 
 mod container;
 mod door;
 mod engine;
 mod files;
+mod network;
 mod report;
 mod turns;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -39,6 +45,7 @@ use self::door::Met;
 use self::engine::Engine;
 use self::engine::Found;
 use self::files::Files;
+use self::network::Network;
 use self::turns::Turns;
 use crate::Adopted;
 use crate::Backend;
@@ -49,6 +56,7 @@ use crate::Sandbox;
 use crate::Spec;
 use crate::Usage;
 use crate::connection::Connection;
+use crate::spawner::launch;
 use crate::wire::PROTOCOL;
 
 /// How long a container is tried to be had that another server makes or removes, or that ends in the moment it is met.
@@ -66,6 +74,9 @@ pub struct Config {
     pub image: String,
     /// Sandboxes alive at once.
     pub alive_max: usize,
+    /// The program that is the door to the network when it is started with `egress`, as [`egress::main`] is called; its own
+    /// arguments follow that word. Usually this program.
+    pub program: PathBuf,
     /// The runtime, by the engine's name for it; the engine's default without one.
     pub runtime: Option<String>,
 }
@@ -76,6 +87,7 @@ pub struct Docker {
     config: Config,
     engine: Engine,
     files: Files,
+    network: Network,
     turns: Turns,
     /// One connection per sandbox, however often it is asked for.
     connections: Mutex<HashMap<SessionId, Arc<Connection>>>,
@@ -96,6 +108,7 @@ impl Docker {
         Self {
             engine: Engine::new(&config),
             files: Files::new(&config.data_dir),
+            network: Network::new(&config),
             config,
             turns: Turns::default(),
             connections: Mutex::default(),
@@ -105,7 +118,13 @@ impl Docker {
 
     fn connected(&self, session: &SessionId) -> Option<Arc<Connection>> {
         let mut connections = lock(&self.connections);
-        connections.retain(|_, connection| !connection.is_lost());
+        connections.retain(|session, connection| {
+            let is_lost = connection.is_lost();
+            if is_lost {
+                self.network.close(session, false);
+            }
+            !is_lost
+        });
         connections.get(session).map(Arc::clone)
     }
 
@@ -169,7 +188,8 @@ impl Docker {
         };
         let given = spec.map(|spec| hand_spec(spec, bounds_disk));
         match door::meet(&self.engine, &self.files, session, given.as_ref(), rings).await? {
-            Met::Serving { stream, since } => {
+            Met::Serving { stream, listeners, since } => {
+                self.admit_to_network(session, spec, listeners).map_err(|error| set_up(session, &error))?;
                 let opened = Connection::open(session.clone(), since, stream);
                 Ok(Some(opened.map_err(|error| set_up(session, &error))?))
             }
@@ -182,10 +202,38 @@ impl Docker {
         }
     }
 
+    /// Lets a container out, as far as its session may: as the specification says, or else as it last said.
+    fn admit_to_network(
+        &self,
+        session: &SessionId,
+        spec: Option<&Spec>,
+        listeners: Vec<OwnedFd>,
+    ) -> io::Result<()> {
+        if listeners.is_empty() {
+            return Ok(());
+        }
+        let policy = match spec {
+            Some(spec) => spec.network.clone(),
+            None => self.files.read_policy(session)?.map(Arc::new),
+        };
+        match policy {
+            Some(policy) => self.network.admit(session, listeners, policy),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of what a session may reach, for containers that run and for servers to come.
+    fn note_policy(&self, spec: &Spec) -> Result<(), Error> {
+        let Some(policy) = &spec.network else { return Ok(()) };
+        let written = self.files.write_policy(&spec.session, policy);
+        written.map_err(|error| set_up(&spec.session, &error))?;
+        self.network.change(&spec.session, policy);
+        Ok(())
+    }
+
     /// What is not done here, rather than half of it.
     fn check(spec: &Spec) -> Result<(), Error> {
         let what = match spec {
-            Spec { network: Some(_), .. } => "a network for sandboxes in containers",
             Spec { makes_layer: true, .. } => "making layers of containers",
             Spec { root, .. } if root.base != Base::Host || !root.layers.is_empty() => {
                 "a root file system of layers, packages included, for sandboxes in containers"
@@ -202,7 +250,7 @@ fn hand_spec(spec: &Spec, bounds_disk: bool) -> contain::Spec {
         protocol: PROTOCOL,
         file_bytes_max: (!bounds_disk).then_some(spec.limits.disk_bytes_max),
         has_network: spec.network.is_some(),
-        variables: spec.variables.clone().into_iter().collect(),
+        variables: launch::environment(&spec.variables, spec.network.is_some()),
     }
 }
 
@@ -234,6 +282,7 @@ impl Backend for Docker {
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
         Self::check(spec)?;
         let _turn = self.turns.take(&spec.session).await;
+        self.note_policy(spec)?;
         if let Some(connection) = self.connected(&spec.session) {
             return Ok(connection);
         }
@@ -279,6 +328,7 @@ impl Backend for Docker {
     async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
         let _turn = self.turns.take(session).await;
         self.forget(session);
+        self.network.close(session, !keep_files);
         if keep_files {
             return self.engine.kill(session).await;
         }

@@ -355,7 +355,7 @@ impl Launcher {
 
 /// The environment of shells and tools. Most programs ask their proxy when they are told of one, and then know why they
 /// were refused; the others are caught all the same.
-fn environment(own: &BTreeMap<String, String>, has_network: bool) -> Vec<(String, String)> {
+pub(crate) fn environment(own: &BTreeMap<String, String>, has_network: bool) -> Vec<(String, String)> {
     let mut all = Vec::new();
     if has_network {
         let proxy = format!("127.0.0.1:{}", confine::network::PROXY_PORT);

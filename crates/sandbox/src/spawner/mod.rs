@@ -13,7 +13,7 @@ mod egress;
 mod files;
 pub(crate) mod group;
 pub(crate) mod host;
-mod launch;
+pub(crate) mod launch;
 pub(crate) mod owners;
 mod requests;
 mod serve;

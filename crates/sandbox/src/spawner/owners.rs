@@ -30,7 +30,7 @@ pub(crate) const FIRST: u32 = 0x7000_0000;
 /// How many ranges there are; the ids stay below 2^31.
 pub(crate) const RANGES: u32 = 0x0fff;
 /// Who the egress process is: the first id after the ranges.
-pub(super) const EGRESS: u32 = FIRST + RANGES * IDS;
+pub(crate) const EGRESS: u32 = FIRST + RANGES * IDS;
 
 /// Where ids come from.
 #[derive(Debug)]

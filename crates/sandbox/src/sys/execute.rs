@@ -9,6 +9,8 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
+use tokio::process::Command;
+
 use super::check;
 use super::owned;
 use super::process;
@@ -35,6 +37,24 @@ pub(crate) fn this_program(arguments: &[String], fds: &[BorrowedFd<'_>]) -> io::
             process::exit_copy(failed.raw_os_error().unwrap_or(1))
         }
     }
+}
+
+/// Gives a program that is about to be started these descriptors from 3 on. The answer must live until it is.
+///
+/// Where the runtime keeps one of its own at these numbers, to hear why the start failed, it does not hear.
+pub(crate) fn hand_down(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io::Result<Vec<OwnedFd>> {
+    let raised: Vec<OwnedFd> = fds.iter().map(|fd| raise(*fd)).collect::<io::Result<_>>()?;
+    let numbers: Vec<RawFd> = raised.iter().map(AsRawFd::as_raw_fd).collect();
+    let place = move || {
+        for (to, from) in (FIRST..).zip(&numbers) {
+            // SAFETY: plain numbers; in the copy that becomes the program, nobody else uses them.
+            check(unsafe { libc::dup2(*from, to) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: `place` makes only system calls that are safe between fork and exec.
+    unsafe { command.pre_exec(place) };
+    Ok(raised)
 }
 
 fn raise(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {

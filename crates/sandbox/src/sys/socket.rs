@@ -55,19 +55,32 @@ pub(crate) fn listen(folder: &Path, name: &str) -> io::Result<OwnedFd> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
+    // The socket file is made with these permissions; this process has one thread.
+    // SAFETY: plain numbers; this call cannot fail.
+    let former = unsafe { libc::umask(0o177) };
+    let listener = listen_at(folder, name);
+    // SAFETY: as above.
+    unsafe { libc::umask(former) };
+    listener
+}
+
+/// Listens for message connections on a new socket file, with the permissions that new files have. Never blocks in `accept`.
+pub(crate) fn listen_at(folder: &Path, name: &str) -> io::Result<OwnedFd> {
     let socket = message_socket(libc::SOCK_NONBLOCK)?;
     let folder = open_folder(folder)?;
     let (address, length) = address(&folder, name)?;
-    // SAFETY: these take a mode, a socket and the address that was filled in just above.
+    // SAFETY: these take a socket and the address that was filled in just above.
     unsafe {
-        // The socket file is made with these permissions; this process has one thread.
-        let former = libc::umask(0o177);
-        let bound = check(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length));
-        libc::umask(former);
-        bound?;
+        check(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length))?;
         check(libc::listen(socket.as_raw_fd(), BACKLOG))?;
     }
     Ok(socket)
+}
+
+/// Ends both directions of a connection, for everybody who holds it.
+pub(crate) fn shut(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: an open descriptor and a plain number.
+    check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) }).map(drop)
 }
 
 /// Connects to a socket file.

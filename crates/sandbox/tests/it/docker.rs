@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Instant;
 
 use api::ids::Ids;
@@ -21,8 +22,11 @@ use sandbox::docker::Docker;
 use tempfile::TempDir;
 
 use crate::ground::Hands;
+use crate::ground::children;
+use crate::ground::is_egress;
 use crate::ground::kill;
 use crate::ground::until;
+use crate::network;
 use crate::same;
 use crate::same::Subject;
 
@@ -73,6 +77,7 @@ impl Dock {
             data_dir: self.folder.path().join("data"),
             image: "small".to_owned(),
             alive_max: 4,
+            program: env!("CARGO_BIN_EXE_sandbox-spawner").into(),
             runtime: None,
         }
     }
@@ -200,11 +205,43 @@ async fn a_container_that_ends_is_lost_and_started_again() {
     on.provision(&one_more).await.bash("true").await;
     // What cannot be done is said, and nothing is made for it.
     let layered = Spec { root: Root { base: Base::Empty, layers: Vec::new() }, ..on.spec() };
-    let network = Spec { network: Some(std::sync::Arc::new(egress::Policy::unrestricted())), ..on.spec() };
-    for spec in [layered, network] {
-        assert!(matches!(backend.provision(&spec).await.err(), Some(Error::Unsupported { .. })));
-    }
+    assert!(matches!(backend.provision(&layered).await.err(), Some(Error::Unsupported { .. })));
     assert_eq!(backend.kept().await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_container_reaches_what_its_session_may_and_no_more() {
+    let Some(dock) = Dock::start().await else { return };
+    let backend = dock.backend();
+    let on = dock.on(&backend);
+    let address = network::server().await;
+    let spec = Spec { network: Some(Arc::new(network::limited_to("one.test", address))), ..on.spec() };
+    let hands = on.provision(&spec).await;
+    assert!(hands.bash(&network::ask("one.test", 80)).await.ends_with("hello"));
+    let said = hands.bash(&network::ask("two.test", 80)).await;
+    assert!(said.starts_with("HTTP/1.1 403") && said.contains("two.test"), "{said}");
+    let capabilities = hands.bash("grep -e CapBnd -e CapEff /proc/self/status | cut -f2 | sort -u").await;
+    assert_eq!(capabilities, "00000000000404fb");
+    // The door is taken away, and there is another one.
+    let door = || children(std::process::id().cast_signed()).into_iter().find(|pid| is_egress(*pid));
+    let first = door().unwrap();
+    kill(first);
+    until("another one runs", || door().is_some_and(|pid| pid != first)).await;
+    assert!(hands.bash(&network::ask("one.test", 80)).await.ends_with("hello"));
+    // The next server lets it out as before, and then as it is told.
+    drop((hands, backend));
+    let backend = dock.backend();
+    let adopted = backend.adopt(&spec.session).await.unwrap().sandbox.expect("it runs");
+    let hands = Hands::new(adopted, &dock.ids);
+    assert!(hands.bash(&network::ask("one.test", 80)).await.ends_with("hello"));
+    let changed = Spec { network: Some(Arc::new(network::limited_to("two.test", address))), ..spec.clone() };
+    backend.provision(&changed).await.unwrap();
+    assert!(hands.bash(&network::ask("two.test", 80)).await.ends_with("hello"));
+    assert!(hands.bash(&network::ask("one.test", 80)).await.starts_with("HTTP/1.1 403"));
+    // And in its next life.
+    backend.destroy(&spec.session, true).await.unwrap();
+    let hands = dock.on(&backend).provision(&changed).await;
+    assert!(hands.bash(&network::ask("two.test", 80)).await.ends_with("hello"));
 }
 
 #[tokio::test]

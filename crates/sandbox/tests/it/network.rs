@@ -20,7 +20,7 @@ use crate::ground::kill;
 use crate::ground::until;
 
 /// Answers every connection with the same few lines, whatever it says.
-async fn server() -> SocketAddr {
+pub(crate) async fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -40,7 +40,7 @@ fn pattern(host: &str) -> HostPattern {
     HostPattern::parse(host).unwrap()
 }
 
-fn limited_to(host: &str, to: SocketAddr) -> Policy {
+pub(crate) fn limited_to(host: &str, to: SocketAddr) -> Policy {
     let rule = HostRule { pattern: pattern(host), reason: Reason::AllowedHosts };
     let mut policy = Policy::limited(vec![rule]);
     policy.routes = vec![Route { host: pattern("*.test"), port: None, to }];
@@ -52,7 +52,7 @@ fn with(ground: &Ground, policy: Policy) -> Spec {
 }
 
 /// Asks without a proxy, as a program that knows of none does.
-fn ask(host: &str, port: u16) -> String {
+pub(crate) fn ask(host: &str, port: u16) -> String {
     format!(
         "exec 3<>/dev/tcp/{host}/{port} && printf 'GET / HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n' >&3 && cat <&3; exec 3>&-"
     )
