@@ -219,7 +219,8 @@ impl Environments {
         }
         let Ok(root) = self.base(&environment.sandbox) else { return places::Hosts::default() };
         let Inner { limits, backend, clock, builds, places, .. } = &*self.0;
-        match places.hosts(&root, *limits, backend.as_ref(), builds, clock.now()).await {
+        let variables = self.variables(&environment.sandbox);
+        match places.hosts(&root, &variables, *limits, backend.as_ref(), builds, clock.now()).await {
             Ok(hosts) => hosts,
             Err(reason) => {
                 // The next one asks again; until then only what the operator lists counts.

@@ -1,5 +1,6 @@
 //! What is known of the file systems that sandboxes stand on: who they are, and where their package managers look.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -55,10 +56,12 @@ impl Places {
         identity
     }
 
-    /// The hosts that the package managers of a file system are configured for. They are asked once a week.
+    /// The hosts that the package managers of a file system are configured for, by its files and by the variables that
+    /// programs there get. They are asked once a week.
     pub(crate) async fn hosts(
         &self,
         root: &Root,
+        variables: &BTreeMap<String, String>,
         limits: Limits,
         backend: &dyn Backend,
         builds: &Builds,
@@ -66,13 +69,11 @@ impl Places {
     ) -> Result<Hosts, String> {
         let asked = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            let entry = asked.entry(self.identity(root)).or_insert_with(|| Asked::at(now));
-            if now.millis_since(entry.at) >= limits::PACKAGE_HOSTS_KNOWN_MS {
-                *entry = Asked::at(now);
-            }
-            Arc::clone(entry)
+            asked.retain(|_, asked| now.millis_since(asked.at) < limits::PACKAGE_HOSTS_KNOWN_MS);
+            let key = format!("{}\n{variables:?}", self.identity(root));
+            Arc::clone(asked.entry(key).or_insert_with(|| Asked::at(now)))
         };
-        asked.hosts.get_or_try_init(|| ask(root, limits, backend, builds)).await.cloned()
+        asked.hosts.get_or_try_init(|| ask(root, variables, limits, backend, builds)).await.cloned()
     }
 }
 
@@ -83,9 +84,16 @@ impl Asked {
 }
 
 /// Asks the managers in a sandbox that is thrown away.
-async fn ask(root: &Root, limits: Limits, backend: &dyn Backend, builds: &Builds) -> Result<Hosts, String> {
+async fn ask(
+    root: &Root,
+    variables: &BTreeMap<String, String>,
+    limits: Limits,
+    backend: &dyn Backend,
+    builds: &Builds,
+) -> Result<Hosts, String> {
     let ids = builds.ids();
-    let spec = Spec { limits, root: root.clone(), ..Spec::new(ids.make()) };
+    let (root, variables) = (root.clone(), variables.clone());
+    let spec = Spec { limits, root, variables, ..Spec::new(ids.make()) };
     let answers = async {
         let sandbox = backend.provision(&spec).await.map_err(|error| error.to_string())?;
         Workshop::open(sandbox, &ids).run(managers::QUESTIONS).await
