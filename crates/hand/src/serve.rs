@@ -211,7 +211,8 @@ impl Server {
 
     fn on_control(&mut self) {
         if let Some(door) = &self.door {
-            self.connections.extend(door.answer().into_iter().filter_map(|caller| Connection::new(caller).ok()));
+            self.connections
+                .extend(door.answer().into_iter().filter_map(|caller| Connection::new(caller).ok()));
             return;
         }
         let Ok(packet) = sys::receive(&self.control) else {

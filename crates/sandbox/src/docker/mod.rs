@@ -16,6 +16,7 @@
 //! A container has no network but a loopback device. The listeners that catch its connections stay with the hand, which
 //! gives copies to each server that it meets; they go on to the egress process, which the server starts ([`network`]).
 
+mod backend;
 mod container;
 mod door;
 mod engine;
@@ -34,11 +35,8 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::Instant;
 
 use api::ids::SessionId;
-use api::time::Timestamp;
-use async_trait::async_trait;
 use hand::contain;
 
 use self::door::Met;
@@ -47,14 +45,9 @@ use self::engine::Found;
 use self::files::Files;
 use self::network::Network;
 use self::turns::Turns;
-use crate::Adopted;
-use crate::Backend;
 use crate::Base;
 use crate::Error;
-use crate::Report;
-use crate::Sandbox;
 use crate::Spec;
-use crate::Usage;
 use crate::connection::Connection;
 use crate::spawner::launch;
 use crate::wire::PROTOCOL;
@@ -274,88 +267,5 @@ impl<'a> Starting<'a> {
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
         lock(&self.docker.starting).remove(&self.session);
-    }
-}
-
-#[async_trait]
-impl Backend for Docker {
-    async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
-        Self::check(spec)?;
-        let _turn = self.turns.take(&spec.session).await;
-        self.note_policy(spec)?;
-        if let Some(connection) = self.connected(&spec.session) {
-            return Ok(connection);
-        }
-        let begin = Instant::now();
-        while begin.elapsed() < ATTEMPTS_TIME {
-            let was_running = self.start(spec).await?;
-            if let Some(connection) = self.meet(&spec.session, Some(spec), was_running).await? {
-                return Ok(self.keep(connection));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Err(Error::Lost { session: spec.session.clone() })
-    }
-
-    async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
-        let _turn = self.turns.take(session).await;
-        if let Some(connection) = self.connected(session) {
-            let sole_since = connection.sole_since();
-            return Ok(Adopted { sandbox: Some(connection), sole_since });
-        }
-        let begin = Instant::now();
-        while begin.elapsed() < ATTEMPTS_TIME {
-            let absent_since: Option<Timestamp> = match self.engine.find(session).await? {
-                Found::Running { is_paused, .. } => {
-                    if is_paused {
-                        self.engine.thaw(session).await?;
-                    }
-                    let Some(connection) = self.meet(session, None, true).await? else {
-                        tokio::time::sleep(PAUSE).await;
-                        continue;
-                    };
-                    let sole_since = connection.sole_since();
-                    return Ok(Adopted { sandbox: Some(self.keep(connection)), sole_since });
-                }
-                Found::Still { since, .. } => since,
-                Found::Absent => None,
-            };
-            return Ok(Adopted { sandbox: None, sole_since: absent_since });
-        }
-        Err(Error::Lost { session: session.clone() })
-    }
-
-    async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
-        let _turn = self.turns.take(session).await;
-        self.forget(session);
-        self.network.close(session, !keep_files);
-        if keep_files {
-            return self.engine.kill(session).await;
-        }
-        self.engine.remove(session).await?;
-        self.files.remove(session).map_err(|error| set_up(session, &error))
-    }
-
-    async fn list(&self) -> Result<Vec<SessionId>, Error> {
-        self.engine.list(false).await
-    }
-
-    async fn kept(&self) -> Result<Vec<SessionId>, Error> {
-        self.engine.list(true).await
-    }
-
-    async fn freeze(&self, session: &SessionId) -> Result<bool, Error> {
-        let _turn = self.turns.take(session).await;
-        // Whoever wants it from now on asks the engine, which lets it thaw.
-        self.forget(session);
-        self.engine.freeze(session).await
-    }
-
-    async fn usage(&self, session: &SessionId) -> Result<Option<Usage>, Error> {
-        self.engine.usage(session).await
-    }
-
-    fn report(&self) -> Report {
-        report::report(&self.config)
     }
 }

@@ -1,0 +1,105 @@
+//! What the rest of the server asks of sandboxes in containers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use api::ids::SessionId;
+use api::time::Timestamp;
+use async_trait::async_trait;
+
+use super::ATTEMPTS_TIME;
+use super::Docker;
+use super::PAUSE;
+use super::engine::Found;
+use super::report;
+use super::set_up;
+use crate::Adopted;
+use crate::Backend;
+use crate::Error;
+use crate::Report;
+use crate::Sandbox;
+use crate::Spec;
+use crate::Usage;
+
+#[async_trait]
+impl Backend for Docker {
+    async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
+        Self::check(spec)?;
+        let _turn = self.turns.take(&spec.session).await;
+        self.note_policy(spec)?;
+        if let Some(connection) = self.connected(&spec.session) {
+            return Ok(connection);
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < ATTEMPTS_TIME {
+            let was_running = self.start(spec).await?;
+            if let Some(connection) = self.meet(&spec.session, Some(spec), was_running).await? {
+                return Ok(self.keep(connection));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(Error::Lost { session: spec.session.clone() })
+    }
+
+    async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
+        let _turn = self.turns.take(session).await;
+        if let Some(connection) = self.connected(session) {
+            let sole_since = connection.sole_since();
+            return Ok(Adopted { sandbox: Some(connection), sole_since });
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < ATTEMPTS_TIME {
+            let absent_since: Option<Timestamp> = match self.engine.find(session).await? {
+                Found::Running { is_paused, .. } => {
+                    if is_paused {
+                        self.engine.thaw(session).await?;
+                    }
+                    let Some(connection) = self.meet(session, None, true).await? else {
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    };
+                    let sole_since = connection.sole_since();
+                    return Ok(Adopted { sandbox: Some(self.keep(connection)), sole_since });
+                }
+                Found::Still { since, .. } => since,
+                Found::Absent => None,
+            };
+            return Ok(Adopted { sandbox: None, sole_since: absent_since });
+        }
+        Err(Error::Lost { session: session.clone() })
+    }
+
+    async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
+        let _turn = self.turns.take(session).await;
+        self.forget(session);
+        self.network.close(session, !keep_files);
+        if keep_files {
+            return self.engine.kill(session).await;
+        }
+        self.engine.remove(session).await?;
+        self.files.remove(session).map_err(|error| set_up(session, &error))
+    }
+
+    async fn list(&self) -> Result<Vec<SessionId>, Error> {
+        self.engine.list(false).await
+    }
+
+    async fn kept(&self) -> Result<Vec<SessionId>, Error> {
+        self.engine.list(true).await
+    }
+
+    async fn freeze(&self, session: &SessionId) -> Result<bool, Error> {
+        let _turn = self.turns.take(session).await;
+        // Whoever wants it from now on asks the engine, which lets it thaw.
+        self.forget(session);
+        self.engine.freeze(session).await
+    }
+
+    async fn usage(&self, session: &SessionId) -> Result<Option<Usage>, Error> {
+        self.engine.usage(session).await
+    }
+
+    fn report(&self) -> Report {
+        report::report(&self.config)
+    }
+}
