@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
 mod bench;
+mod compat;
 mod crash;
 mod http;
 mod install;
@@ -47,6 +48,8 @@ enum Task {
     Sdk,
     /// Kills the server again and again under load, then audits that nothing was lost or done twice
     Crash(crash::Options),
+    /// What developers and agents run, inside a sandbox
+    Compat(compat::Options),
     /// Speed and size of the release build, as a table
     Bench(bench::Options),
     /// Who may import whom
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Task::Test { kills } => suites::test(kills),
         Task::Sdk => suites::sdk(),
         Task::Crash(options) => crash::run(&options),
+        Task::Compat(options) => compat::task(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Layers => layers::check(),
         Task::Ci => suites::test(200),

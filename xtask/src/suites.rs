@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use anyhow::bail;
 
+use crate::compat;
 use crate::crash;
 use crate::install;
 use crate::install::Missing;
@@ -79,6 +80,7 @@ pub(crate) fn test(kills: u32) -> Result<()> {
     }
     rust(&mut totals)?;
     official_sdks(&mut totals)?;
+    compatibility(&mut totals);
     let run = |database| crash::run(&crash::Options { kills, database, ..crash::Options::default() });
     totals.add_one("crash run on SQLite", run(crash::Database::Sqlite));
     if has_postgres {
@@ -133,6 +135,18 @@ fn official_sdks(totals: &mut Totals) -> Result<()> {
         Err(missing) => totals.lack(missing),
     }
     Ok(())
+}
+
+/// What works in a sandbox over the host's own `/usr`, with the programs that are there.
+fn compatibility(totals: &mut Totals) {
+    match compat::run(&compat::Options::default()) {
+        Ok(compat::Counts { passed, failed, skipped }) => {
+            println!("== compat: {passed} passed, {failed} failed, {skipped} skipped");
+            totals.passed += passed;
+            totals.failed += failed;
+        }
+        Err(error) => totals.add_one("compat", Err(error)),
+    }
 }
 
 /// Tells a suite which server to start. The variables that would point it elsewhere are taken away.

@@ -1,0 +1,454 @@
+//! Every process killed in the middle of every operation, at random moments: what is there afterwards is whole, work goes
+//! on, and nothing is left behind.
+//!
+//! The seed of a run is printed; `JOURNEYMAN_TEST_SEED` repeats one, `JOURNEYMAN_TEST_KILLS` makes a longer one.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::Child;
+use std::process::ChildStdin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use api::ids::SessionId;
+use sandbox::Backend;
+use sandbox::Base;
+use sandbox::Call;
+use sandbox::Chunk;
+use sandbox::Embedded;
+use sandbox::LayerName;
+use sandbox::Place;
+use sandbox::Recall;
+use sandbox::Root;
+use sandbox::Sandbox;
+use sandbox::Spec;
+use tokio::task::JoinHandle;
+
+use crate::ground::Ground;
+use crate::ground::Hands;
+use crate::ground::chain;
+use crate::ground::children;
+use crate::ground::exists;
+use crate::ground::is_egress;
+use crate::ground::until;
+use crate::traces::remains;
+
+/// Kills of each victim in the middle of each operation.
+const KILLS: u64 = 5;
+/// No operation may hang, whoever dies.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Files of the tree that is packed, unpacked and made a layer.
+const FILES: usize = 120;
+/// Writes the tree, and tells whether one is whole: every file with its content, and nothing else.
+const WRITE: &str = "mkdir -p /tree && cd /tree && for i in $(seq 120); do printf '%05000d' $i > $i; done && echo ok";
+const LOOK: &str = "if [ ! -e /tree ]; then echo absent; elif [ $(cat /tree/* | wc -c) = 600000 ] && [ $(ls /tree | wc -l) = 120 ]; then echo whole; else echo torn $(ls /tree | wc -l); fi";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Spawner,
+    Egress,
+    Hand,
+    Server,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Provision,
+    Execute,
+    Freeze,
+    Pack,
+    UnpackFiles,
+    UnpackLayer,
+    Commit,
+    Destroy,
+    RemoveLayer,
+}
+
+/// `SplitMix64`.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let given = std::env::var("JOURNEYMAN_TEST_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = given.unwrap_or_else(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            u64::try_from(now.as_micros()).unwrap()
+        });
+        println!("seed {seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}
+
+/// What an operation is done to.
+struct Scene {
+    backend: Arc<Embedded>,
+    spec: Spec,
+    layer: LayerName,
+    packed: Arc<Vec<u8>>,
+    sandbox: Option<Arc<dyn Sandbox>>,
+    call: Call,
+}
+
+/// A killer that waits for its orders.
+struct Aim {
+    killer: Child,
+    orders: ChildStdin,
+    spawner: i32,
+}
+
+/// The stage of all rounds of one operation.
+struct Stage {
+    ground: Ground,
+    backend: Arc<Embedded>,
+    random: Random,
+    /// A session that has a tree and is never touched by the operation.
+    bystander: Spec,
+    packed: Arc<Vec<u8>>,
+    layers_made: u64,
+    /// Every process that was seen below a spawner.
+    seen: BTreeSet<i32>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let ground = Ground::new();
+        let backend = Arc::new(Embedded::new(ground.config.clone()));
+        let bystander = ground.spec();
+        let mut stage = Self {
+            ground,
+            backend,
+            random: Random::new(),
+            bystander,
+            packed: Arc::default(),
+            layers_made: 0,
+            seen: BTreeSet::new(),
+        };
+        let spec = stage.bystander.clone();
+        assert_eq!(stage.hands(&spec).await.bash(WRITE).await, "ok");
+        stage.backend.destroy(&spec.session, true).await.unwrap();
+        stage.packed = Arc::new(pack(&stage.backend, &spec.session).await.unwrap().expect("it was packed"));
+        stage
+    }
+
+    /// The sandbox of a session; patient with what was begun and has not yet noticed that nobody wants it any more.
+    async fn hands(&self, spec: &Spec) -> Hands {
+        let begin = Instant::now();
+        loop {
+            match self.backend.provision(spec).await {
+                Ok(sandbox) => return self.ground.hands(sandbox),
+                Err(error) => assert!(begin.elapsed() < PATIENCE, "{}", chain(&error)),
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn layer(&mut self) -> LayerName {
+        self.layers_made += 1;
+        format!("{:064x}", self.layers_made).parse().unwrap()
+    }
+
+    /// Makes ready what the operation needs.
+    async fn set(&mut self, operation: Operation) -> Scene {
+        let mut spec = self.ground.spec();
+        spec.makes_layer = operation == Operation::Commit;
+        let layer = self.layer();
+        let hands = self.hands(&spec).await;
+        let call = hands.call("echo line >> /workspace/log; sleep 0.01; echo done");
+        assert_eq!(hands.bash(WRITE).await, "ok");
+        let mut sandbox = Some(Arc::clone(&hands.sandbox));
+        match operation {
+            Operation::Execute | Operation::Freeze | Operation::Destroy => {}
+            Operation::Provision | Operation::Pack | Operation::Commit => {
+                self.backend.destroy(&spec.session, true).await.unwrap();
+                sandbox = None;
+            }
+            Operation::UnpackFiles | Operation::UnpackLayer => {
+                self.backend.destroy(&spec.session, false).await.unwrap();
+                sandbox = None;
+            }
+            Operation::RemoveLayer => {
+                self.backend.destroy(&spec.session, false).await.unwrap();
+                sandbox = None;
+                let place = Place::Layer(layer.clone());
+                unpack(&self.backend, &place, &self.packed).await.unwrap();
+            }
+        }
+        let (backend, packed) = (Arc::clone(&self.backend), Arc::clone(&self.packed));
+        Scene { backend, spec, layer, packed, sandbox, call }
+    }
+
+    /// Makes ready to kill.
+    async fn aim(&mut self, victim: Victim) -> Option<Aim> {
+        let spawner = self.backend.spawner().await.unwrap().pid;
+        self.seen.extend(children(spawner));
+        // The shell's own, and running before its moment comes.
+        let mut killer = std::process::Command::new("bash")
+            .args(["-c", "read pids && kill -KILL $pids"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let orders = killer.stdin.take().unwrap();
+        Some(Aim { killer, orders, spawner }).filter(|_| victim != Victim::Server)
+    }
+
+    fn kill(&mut self, victim: Victim, aim: Option<Aim>, running: &JoinHandle<Result<(), String>>) {
+        let Some(Aim { mut killer, mut orders, spawner }) = aim else { return running.abort() };
+        let below = brood(spawner);
+        let (egress, hands): (Vec<i32>, Vec<i32>) = below.iter().partition(|pid| is_egress(**pid));
+        let pids = match victim {
+            Victim::Spawner => vec![spawner],
+            Victim::Egress => egress,
+            Victim::Hand | Victim::Server => hands,
+        };
+        let words: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        writeln!(orders, "{}", words.join(" ")).unwrap();
+        drop(orders);
+        // Those may have gone by themselves.
+        killer.wait().unwrap();
+        self.seen.extend(below);
+    }
+
+    /// Another server comes. What it finds is whole and works.
+    async fn audit(&mut self, operation: Operation, scene: Scene, outcome: &Outcome) {
+        let Scene { backend, spec, layer, packed: _, sandbox, call } = scene;
+        drop((backend, sandbox));
+        self.backend = Arc::new(Embedded::new(self.ground.config.clone()));
+        let spawner = self.backend.spawner().await.unwrap();
+        assert_eq!(self.hands(&self.bystander.clone()).await.bash(LOOK).await, "whole");
+        self.backend.destroy(&self.bystander.session, true).await.unwrap();
+        self.until_nothing_comes_in().await;
+        match operation {
+            Operation::Provision | Operation::Freeze | Operation::Pack => {
+                assert_eq!(self.hands(&spec).await.bash(LOOK).await, "whole");
+            }
+            Operation::Execute => self.audit_call(&spec, &call, outcome).await,
+            Operation::UnpackFiles => {
+                let found = self.hands(&spec).await.bash(LOOK).await;
+                assert!(found == "whole" || (found == "absent" && !outcome.is_done()), "{found}, {outcome:?}");
+            }
+            Operation::Destroy => {
+                // Another one may have been killed than was to be ended; then it is not wanted any more either.
+                let found = self.hands(&spec).await.bash(LOOK).await;
+                assert!(found == "absent" || (found == "whole" && !outcome.is_done()), "{found}, {outcome:?}");
+            }
+            Operation::Commit => {
+                let as_layer = self.look_on_layer(&layer).await;
+                let plain = Spec { makes_layer: false, ..spec.clone() };
+                let as_files = self.hands(&plain).await.bash(LOOK).await;
+                let pair = (as_layer.as_str(), as_files.as_str());
+                assert!(
+                    pair == ("whole", "absent") || (pair == ("no layer", "whole") && !outcome.is_done()),
+                    "{pair:?}, {outcome:?}"
+                );
+            }
+            Operation::UnpackLayer => {
+                let found = self.look_on_layer(&layer).await;
+                assert!(found == "whole" || (found == "no layer" && !outcome.is_done()), "{found}, {outcome:?}");
+            }
+            Operation::RemoveLayer => {
+                let found = self.look_on_layer(&layer).await;
+                assert!(found == "no layer" || (found == "whole" && !outcome.is_done()), "{found}, {outcome:?}");
+            }
+        }
+        self.backend.remove_layer(&layer).await.unwrap();
+        self.backend.destroy(&spec.session, false).await.unwrap();
+        assert_eq!(self.backend.list().await.unwrap(), []);
+        assert_eq!(self.backend.layers().await.unwrap(), []);
+        assert_eq!(self.backend.kept().await.unwrap(), [self.bystander.session.clone()]);
+        // Those of a former spawner, and those that were killed.
+        let own: BTreeSet<i32> = children(spawner.pid).into_iter().collect();
+        let gone = || self.seen.iter().all(|pid| own.contains(pid) || !exists(*pid) || is_of_late(*pid, spawner.pid));
+        until("processes of before are gone", gone).await;
+    }
+
+    /// A call was run at most once, and exactly once when its result is known.
+    async fn audit_call(&self, spec: &Spec, call: &Call, outcome: &Outcome) {
+        let hands = self.hands(spec).await;
+        let recalled = hands.sandbox.recall(&call.id).await.unwrap();
+        let lines = hands.bash("cat /workspace/log 2>/dev/null | wc -l; true").await;
+        assert_eq!(hands.bash(LOOK).await, "whole");
+        let is_known = matches!(recalled, Recall::Finished(_)) || outcome.is_done();
+        assert!(lines == "1" || (lines == "0" && !is_known), "{lines} lines, {recalled:?}, {outcome:?}");
+    }
+
+    /// What a sandbox finds of a layer, if it is there.
+    async fn look_on_layer(&self, layer: &LayerName) -> String {
+        let all = self.backend.layers().await.unwrap();
+        if all.is_empty() {
+            return "no layer".to_owned();
+        }
+        assert_eq!(all, [layer.clone()]);
+        let root = Root { base: Base::Host, layers: all };
+        let spec = Spec { root, ..self.ground.spec() };
+        let found = self.hands(&spec).await.bash(LOOK).await;
+        self.backend.destroy(&spec.session, false).await.unwrap();
+        found
+    }
+
+    async fn until_nothing_comes_in(&self) {
+        let incoming = self.ground.data_dir().join("incoming");
+        until("nothing comes in", || std::fs::read_dir(&incoming).unwrap().next().is_none()).await;
+    }
+}
+
+/// How an operation ended that somebody died in.
+#[derive(Debug)]
+enum Outcome {
+    Done,
+    Failed(#[expect(dead_code, reason = "shown when a check fails")] String),
+    /// Its server was gone.
+    Unknown,
+}
+
+impl Outcome {
+    fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+/// Child processes of a process, quickly where the kernel lists them.
+fn brood(parent: i32) -> Vec<i32> {
+    match std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")) {
+        Ok(list) => list.split_whitespace().map(|pid| pid.parse().unwrap()).collect(),
+        Err(_) => children(parent),
+    }
+}
+
+/// Whether a process is a later one that was given a number that was free again.
+fn is_of_late(pid: i32, spawner: i32) -> bool {
+    let begun = |pid: i32| -> Option<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()
+    };
+    begun(pid) > begun(spawner)
+}
+
+/// What a session wrote; `None` when the end never came.
+async fn pack(backend: &Embedded, session: &SessionId) -> Result<Option<Vec<u8>>, sandbox::Error> {
+    let mut reader = backend.pack(session).await?;
+    let mut all = Vec::new();
+    loop {
+        match reader.next().await? {
+            Chunk::Bytes(bytes) => all.extend(bytes),
+            Chunk::End(_) => return Ok(Some(all)),
+        }
+    }
+}
+
+async fn unpack(backend: &Embedded, place: &Place, packed: &[u8]) -> Result<(), sandbox::Error> {
+    let mut writer = backend.unpack(place).await?;
+    for chunk in packed.chunks(4096) {
+        writer.write(chunk).await?;
+    }
+    writer.finish().await.map(drop)
+}
+
+async fn perform(operation: Operation, scene: Arc<Scene>) -> Result<(), String> {
+    let Scene { backend, spec, layer, packed, sandbox, call } = &*scene;
+    let session = &spec.session;
+    let done = match operation {
+        Operation::Provision => backend.provision(spec).await.map(drop),
+        Operation::Execute => sandbox.as_ref().unwrap().execute(call).await.map(drop),
+        Operation::Freeze => backend.freeze(session).await.map(drop),
+        Operation::Pack => pack(backend, session).await.map(drop),
+        Operation::UnpackFiles => unpack(backend, &Place::Files(session.clone()), packed).await,
+        Operation::UnpackLayer => unpack(backend, &Place::Layer(layer.clone()), packed).await,
+        Operation::Commit => backend.commit(session, layer).await,
+        Operation::Destroy => backend.destroy(session, false).await,
+        Operation::RemoveLayer => backend.remove_layer(layer).await,
+    };
+    done.map_err(|error| chain(&error))
+}
+
+async fn torment(operation: Operation) {
+    assert!(WRITE.contains(&FILES.to_string()));
+    let kills = std::env::var("JOURNEYMAN_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
+    let mut stage = Stage::new().await;
+    // How long it takes when nobody dies.
+    let mut usual = u64::MAX;
+    for _ in 0..3 {
+        let scene = Arc::new(stage.set(operation).await);
+        let begin = Instant::now();
+        perform(operation, Arc::clone(&scene)).await.unwrap();
+        usual = usual.min(u64::try_from(begin.elapsed().as_micros()).unwrap());
+        stage.audit(operation, Arc::into_inner(scene).unwrap(), &Outcome::Done).await;
+    }
+    for victim in [Victim::Spawner, Victim::Egress, Victim::Hand, Victim::Server] {
+        for round in 0..kills {
+            let scene = Arc::new(stage.set(operation).await);
+            let moment = Duration::from_micros(stage.random.below(usual * 5 / 4));
+            let aim = stage.aim(victim).await;
+            let running = tokio::spawn(perform(operation, Arc::clone(&scene)));
+            tokio::time::sleep(moment).await;
+            stage.kill(victim, aim, &running);
+            let ended = tokio::time::timeout(PATIENCE, running).await;
+            let outcome = match ended.unwrap_or_else(|_| panic!("{operation:?} hangs without {victim:?}")) {
+                Ok(Ok(())) => Outcome::Done,
+                Ok(Err(reason)) => Outcome::Failed(reason),
+                Err(_) => Outcome::Unknown,
+            };
+            println!("{operation:?} without {victim:?}, {round}, after {moment:?} of {usual} us: {outcome:?}");
+            let scene = Arc::into_inner(scene).expect("the operation is over");
+            stage.audit(operation, scene, &outcome).await;
+        }
+    }
+    let data_dir = stage.ground.data_dir().to_owned();
+    stage.backend.shut_down().await.unwrap();
+    until("nothing remains", || remains(&data_dir).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_sandbox_is_made() {
+    torment(Operation::Provision).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_call_runs() {
+    torment(Operation::Execute).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_sandbox_is_frozen() {
+    torment(Operation::Freeze).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_files_are_packed() {
+    torment(Operation::Pack).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_files_are_unpacked() {
+    torment(Operation::UnpackFiles).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_layer_is_unpacked() {
+    torment(Operation::UnpackLayer).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_files_become_a_layer() {
+    torment(Operation::Commit).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_sandbox_is_ended() {
+    torment(Operation::Destroy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_layer_is_removed() {
+    torment(Operation::RemoveLayer).await;
+}

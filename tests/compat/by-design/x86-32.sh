@@ -1,0 +1,11 @@
+# what: calls of 32-bit x86
+# needs: gcc
+cat > main.c <<'END'
+int main(void) {
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(20L) : "memory");
+    return result > 0 ? 0 : 3;
+}
+END
+gcc main.c -o main
+fails ./main 2> /dev/null
