@@ -117,28 +117,59 @@ impl Spawner {
     }
 
     fn work(&mut self, waiter: Waiter, task: Task, folder: PathBuf, order: Order) {
-        let launcher = match &mut self.launcher {
-            Ok(launcher) => launcher,
-            Err(unavailable) => {
-                let (reason, remedy) = (unavailable.reason.clone(), unavailable.remedy.clone());
-                return self.reply(waiter, Answer::Unavailable { reason, remedy }, None);
-            }
-        };
-        if self.works.running.len() >= WORKERS_MAX {
-            return self.fail(waiter, "too many layers are being packed or unpacked");
-        }
-        let started = launcher.employ(&self.files, folder, order).and_then(|launched| {
-            let stream = give_stream(&launched)?;
-            Ok((launched, stream))
-        });
-        match started {
+        match self.employ(folder, order) {
             Ok((launched, stream)) => {
                 self.works.last += 1;
                 let number = self.works.last;
                 self.works.running.insert(number, Work { launched, task, waiting: Vec::new() });
                 self.reply(waiter, Answer::Working { work: number }, Some(&stream));
             }
-            Err(error) => self.fail(waiter, &error.to_string()),
+            Err(answer) => {
+                self.abandon(self.works.last + 1, &task);
+                self.reply(waiter, answer, None);
+            }
+        }
+    }
+
+    /// Starts a worker; answers it and our end of its stream.
+    fn employ(&mut self, folder: PathBuf, order: Order) -> Result<(Launched, OwnedFd), Answer> {
+        let failed = |error: io::Error| Answer::Failed { reason: error.to_string() };
+        let launcher = self.launcher.as_mut().map_err(|unavailable| {
+            let (reason, remedy) = (unavailable.reason.clone(), unavailable.remedy.clone());
+            Answer::Unavailable { reason, remedy }
+        })?;
+        if self.works.running.len() >= WORKERS_MAX {
+            return Err(failed(io::Error::other("too many layers are being packed or unpacked")));
+        }
+        let launched = launcher.employ(&self.files, folder, order).map_err(failed)?;
+        match give_stream(&launched) {
+            Ok(stream) => Ok((launched, stream)),
+            Err(error) => {
+                launcher.undo(launched);
+                Err(failed(error))
+            }
+        }
+    }
+
+    /// Puts what a worker unpacked in its place. What was there goes.
+    fn settle(&mut self, number: u64, place: &Place) -> Result<(), String> {
+        if let Place::Files(session) = place {
+            Volumes::release(&self.files.folder(session));
+        }
+        self.trash.note();
+        self.files.settle(number, place).map_err(|error| error.to_string())
+    }
+
+    /// What a worker was to do is not done, and leaves nothing.
+    fn abandon(&mut self, number: u64, task: &Task) {
+        match task {
+            Task::Pack(session) => Volumes::rest(&self.files.folder(session)),
+            Task::Unpack(_) => {
+                if let Err(error) = self.files.reject(number) {
+                    log(&format!("give up what worker {number} unpacked: {error}"));
+                }
+                self.trash.note();
+            }
         }
     }
 
@@ -155,21 +186,16 @@ impl Spawner {
         };
         let Some(Work { launched, task, waiting }) = self.works.running.remove(&number) else { return };
         let said = super::cell::said(launched.control.as_fd());
-        if let Task::Pack(session) = &task {
-            Volumes::rest(&self.files.folder(session));
-        }
-        let end = match (status, task) {
+        let end = match (status, &task) {
+            (0, Task::Unpack(place)) => self.settle(number, place),
             (0, Task::Pack(_)) => Ok(()),
-            (0, Task::Unpack(place)) => self.files.settle(number, &place).map_err(|error| error.to_string()),
-            (status, Task::Pack(_)) => Err(format!("the worker ended with {status}: {said:?}")),
-            (status, Task::Unpack(_)) => {
-                if let Err(error) = self.files.reject(number) {
-                    log(&format!("give up what worker {number} unpacked: {error}"));
-                }
-                self.trash.note();
+            (status, Task::Pack(_) | Task::Unpack(_)) => {
                 Err(format!("the worker ended with {status}: {said:?}"))
             }
         };
+        if end.is_err() || matches!(task, Task::Pack(_)) {
+            self.abandon(number, &task);
+        }
         let Launched { child: _, control: _, group, range, progress: _, listeners: _ } = launched;
         self.tidy(group, range);
         for waiter in waiting {

@@ -39,10 +39,13 @@ use crate::traces::remains;
 const KILLS: u64 = 5;
 /// No operation may hang, whoever dies.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a signal takes to be sent: an operation begins so much later, for it to be met early too.
+const LEAD_MICROS: u64 = 400;
 /// Files of the tree that is packed, unpacked and made a layer.
 const FILES: usize = 120;
 /// Writes the tree, and tells whether one is whole: every file with its content, and nothing else.
-const WRITE: &str = "mkdir -p /tree && cd /tree && for i in $(seq 120); do printf '%05000d' $i > $i; done && echo ok";
+const WRITE: &str =
+    "mkdir -p /tree && cd /tree && for i in $(seq 120); do printf '%05000d' $i > $i; done && echo ok";
 const LOOK: &str = "if [ ! -e /tree ]; then echo absent; elif [ $(cat /tree/* | wc -c) = 600000 ] && [ $(ls /tree | wc -l) = 120 ]; then echo whole; else echo torn $(ls /tree | wc -l); fi";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,12 +238,18 @@ impl Stage {
             Operation::Execute => self.audit_call(&spec, &call, outcome).await,
             Operation::UnpackFiles => {
                 let found = self.hands(&spec).await.bash(LOOK).await;
-                assert!(found == "whole" || (found == "absent" && !outcome.is_done()), "{found}, {outcome:?}");
+                assert!(
+                    found == "whole" || (found == "absent" && !outcome.is_done()),
+                    "{found}, {outcome:?}"
+                );
             }
             Operation::Destroy => {
                 // Another one may have been killed than was to be ended; then it is not wanted any more either.
                 let found = self.hands(&spec).await.bash(LOOK).await;
-                assert!(found == "absent" || (found == "whole" && !outcome.is_done()), "{found}, {outcome:?}");
+                assert!(
+                    found == "absent" || (found == "whole" && !outcome.is_done()),
+                    "{found}, {outcome:?}"
+                );
             }
             Operation::Commit => {
                 let as_layer = self.look_on_layer(&layer).await;
@@ -254,11 +263,17 @@ impl Stage {
             }
             Operation::UnpackLayer => {
                 let found = self.look_on_layer(&layer).await;
-                assert!(found == "whole" || (found == "no layer" && !outcome.is_done()), "{found}, {outcome:?}");
+                assert!(
+                    found == "whole" || (found == "no layer" && !outcome.is_done()),
+                    "{found}, {outcome:?}"
+                );
             }
             Operation::RemoveLayer => {
                 let found = self.look_on_layer(&layer).await;
-                assert!(found == "no layer" || (found == "whole" && !outcome.is_done()), "{found}, {outcome:?}");
+                assert!(
+                    found == "no layer" || (found == "whole" && !outcome.is_done()),
+                    "{found}, {outcome:?}"
+                );
             }
         }
         self.backend.remove_layer(&layer).await.unwrap();
@@ -268,7 +283,9 @@ impl Stage {
         assert_eq!(self.backend.kept().await.unwrap(), [self.bystander.session.clone()]);
         // Those of a former spawner, and those that were killed.
         let own: BTreeSet<i32> = children(spawner.pid).into_iter().collect();
-        let gone = || self.seen.iter().all(|pid| own.contains(pid) || !exists(*pid) || is_of_late(*pid, spawner.pid));
+        let gone = || {
+            self.seen.iter().all(|pid| own.contains(pid) || !exists(*pid) || is_of_late(*pid, spawner.pid))
+        };
         until("processes of before are gone", gone).await;
     }
 
@@ -371,6 +388,11 @@ async fn perform(operation: Operation, scene: Arc<Scene>) -> Result<(), String> 
     done.map_err(|error| chain(&error))
 }
 
+async fn begin_soon(operation: Operation, scene: Arc<Scene>) -> Result<(), String> {
+    std::thread::sleep(Duration::from_micros(LEAD_MICROS));
+    perform(operation, scene).await
+}
+
 async fn torment(operation: Operation) {
     assert!(WRITE.contains(&FILES.to_string()));
     let kills = std::env::var("JOURNEYMAN_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
@@ -387,10 +409,11 @@ async fn torment(operation: Operation) {
     for victim in [Victim::Spawner, Victim::Egress, Victim::Hand, Victim::Server] {
         for round in 0..kills {
             let scene = Arc::new(stage.set(operation).await);
-            let moment = Duration::from_micros(stage.random.below(usual * 5 / 4));
+            let moment = Duration::from_micros(stage.random.below(LEAD_MICROS + usual * 5 / 4));
             let aim = stage.aim(victim).await;
-            let running = tokio::spawn(perform(operation, Arc::clone(&scene)));
-            tokio::time::sleep(moment).await;
+            let running = tokio::spawn(begin_soon(operation, Arc::clone(&scene)));
+            // The runtime's own clock is too coarse for what takes less than a millisecond.
+            std::thread::sleep(moment);
             stage.kill(victim, aim, &running);
             let ended = tokio::time::timeout(PATIENCE, running).await;
             let outcome = match ended.unwrap_or_else(|_| panic!("{operation:?} hangs without {victim:?}")) {
@@ -398,7 +421,9 @@ async fn torment(operation: Operation) {
                 Ok(Err(reason)) => Outcome::Failed(reason),
                 Err(_) => Outcome::Unknown,
             };
-            println!("{operation:?} without {victim:?}, {round}, after {moment:?} of {usual} us: {outcome:?}");
+            println!(
+                "{operation:?} without {victim:?}, {round}, after {moment:?} of {usual} us: {outcome:?}"
+            );
             let scene = Arc::into_inner(scene).expect("the operation is over");
             stage.audit(operation, scene, &outcome).await;
         }

@@ -51,7 +51,10 @@ async fn live(ground: Arc<Ground>, way: usize) -> SessionId {
         3 => drop(hands.try_bash("kill -9 $$ & exec >/dev/null; wait").await),
         4 => {
             ground.backend.destroy(&spec.session, true).await.unwrap();
-            assert_eq!(ground.provision(&spec).await.bash("test -e /workspace/a/b && echo kept").await, "kept");
+            assert_eq!(
+                ground.provision(&spec).await.bash("test -e /workspace/a/b && echo kept").await,
+                "kept"
+            );
         }
         _ => {}
     }

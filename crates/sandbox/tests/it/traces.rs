@@ -62,7 +62,9 @@ pub(crate) fn remains(data_dir: &Path) -> Vec<String> {
     let (name, folder) = (group_name(data_dir), data_dir.to_str().unwrap());
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let read = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
         let is_ours = [("cgroup", name.as_str()), ("cmdline", folder), ("mountinfo", folder)]
             .into_iter()
