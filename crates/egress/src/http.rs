@@ -199,7 +199,7 @@ impl Fields {
             (None, Some(_)) => return Err(Malformed("a Transfer-Encoding other than chunked")),
         };
         let connection: Vec<&str> = all(headers, "connection").flat_map(|value| value.split(',')).collect();
-        let says = |word: &str| connection.iter().any(|own| own.trim().eq_ignore_ascii_case(word));
+        let says = |word: &str| connection.iter().any(|own| plain_trim(own).eq_ignore_ascii_case(word));
         let upgrade = one(headers, "upgrade", "there are two Upgrade headers")?;
         let is_upgrade = says("upgrade") && upgrade.is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
         let keeps_alive = if is_modern { !says("close") } else { says("keep-alive") };
@@ -207,10 +207,15 @@ impl Fields {
     }
 }
 
-/// The values of a header. One that is no text becomes a value that fits nothing.
+/// The values of a header. One that is no text becomes a value that fits nothing. Only blanks and tabs are no part of a
+/// value: the next reader takes other white space of Unicode for one, and must not understand something else.
 fn all<'a>(headers: &'a [httparse::Header<'_>], name: &'a str) -> impl Iterator<Item = &'a str> {
     let wanted = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
-    wanted.map(|header| std::str::from_utf8(header.value).map_or("\u{fffd}", str::trim))
+    wanted.map(|header| std::str::from_utf8(header.value).map_or("\u{fffd}", plain_trim))
+}
+
+fn plain_trim(value: &str) -> &str {
+    value.trim_matches([' ', '\t'])
 }
 
 fn one<'a>(

@@ -136,6 +136,29 @@ fn what_is_passed_on_says_no_more_than_was_understood() {
 }
 
 #[test]
+fn white_space_that_only_unicode_knows_is_part_of_a_value() {
+    for space in ['\u{a0}', '\u{85}', '\u{3000}'] {
+        for header in [
+            format!("Content-Length:{space}5"),
+            format!("Content-Length: 5{space}"),
+            format!("Transfer-Encoding: {space}chunked"),
+            format!("Transfer-Encoding: chunked{space}"),
+        ] {
+            let request = format!("PUT / HTTP/1.1\r\nHost: a.example\r\n{header}\r\n\r\n");
+            assert!(
+                matches!(http::parse_request(request.as_bytes()), Err(HeadError::Malformed(_))),
+                "{header:?}"
+            );
+            let response = format!("HTTP/1.1 200 OK\r\n{header}\r\n\r\n");
+            assert!(
+                matches!(http::parse_response(response.as_bytes(), "GET"), Err(HeadError::Malformed(_))),
+                "{header:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn odd_chunks_are_refused() {
     for bytes in [
         "\r\n",
