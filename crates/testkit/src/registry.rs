@@ -1,4 +1,10 @@
-//! A server of fixed files on loopback, and a wheel to serve: a registry of packages small enough for a test.
+//! A server of fixed files on loopback, and packages to serve: registries small enough for a test.
+
+mod debian;
+mod go;
+mod node;
+mod python;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,6 +19,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+
+pub use self::debian::debian_repository;
+pub use self::go::go_modules;
+pub use self::node::node_registry;
+pub use self::python::python_index;
 
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -82,94 +93,4 @@ fn answer(
         stream.write_all(body)?;
     }
     stream.flush()
-}
-
-/// An index (PEP 503) of one pure package of one module, whose text is `source`.
-pub fn python_index(name: &str, version: &str, source: &str) -> BTreeMap<String, Vec<u8>> {
-    let wheel = format!("{name}-{version}-py3-none-any.whl");
-    let info = format!("{name}-{version}.dist-info");
-    let files = [
-        (format!("{name}.py"), source.to_owned()),
-        (format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")),
-        (
-            format!("{info}/WHEEL"),
-            "Wheel-Version: 1.0\nGenerator: testkit\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_owned(),
-        ),
-        (
-            format!("{info}/RECORD"),
-            format!("{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"),
-        ),
-    ];
-    let list = format!("<!DOCTYPE html><html><body><a href=\"/files/{wheel}\">{wheel}</a></body></html>");
-    [(format!("/simple/{name}/"), list.into_bytes()), (format!("/files/{wheel}"), zip(&files))].into()
-}
-
-/// A zip archive of uncompressed files.
-fn zip(files: &[(String, String)]) -> Vec<u8> {
-    let (mut archive, mut directory) = (Vec::new(), Vec::new());
-    for (name, text) in files {
-        let place = length(archive.len());
-        // Version, flags, method, time, date (the first day that there is), checksum, both sizes, length of the name.
-        let mut common = Vec::new();
-        common.extend_from_slice(&[20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0]);
-        common.extend_from_slice(&checksum(text.as_bytes()).to_le_bytes());
-        common.extend_from_slice(&length(text.len()).to_le_bytes());
-        common.extend_from_slice(&length(text.len()).to_le_bytes());
-        common.extend_from_slice(&length(name.len()).to_le_bytes()[..2]);
-        common.extend_from_slice(&[0, 0]);
-        archive.extend_from_slice(b"PK\x03\x04");
-        archive.extend_from_slice(&common);
-        archive.extend_from_slice(name.as_bytes());
-        archive.extend_from_slice(text.as_bytes());
-        directory.extend_from_slice(b"PK\x01\x02\x14\x00");
-        directory.extend_from_slice(&common);
-        // Comment, disk, internal and external attributes.
-        directory.extend_from_slice(&[0; 10]);
-        directory.extend_from_slice(&place.to_le_bytes());
-        directory.extend_from_slice(name.as_bytes());
-    }
-    let (count, start, size) =
-        (length(files.len()).to_le_bytes(), length(archive.len()), length(directory.len()));
-    archive.append(&mut directory);
-    archive.extend_from_slice(b"PK\x05\x06\0\0\0\0");
-    archive.extend_from_slice(&count[..2]);
-    archive.extend_from_slice(&count[..2]);
-    archive.extend_from_slice(&size.to_le_bytes());
-    archive.extend_from_slice(&start.to_le_bytes());
-    archive.extend_from_slice(&[0, 0]);
-    archive
-}
-
-fn length(length: usize) -> u32 {
-    u32::try_from(length).expect("files of tests are small")
-}
-
-/// The checksum of zip archives.
-fn checksum(bytes: &[u8]) -> u32 {
-    let mut sum = u32::MAX;
-    for byte in bytes {
-        sum ^= u32::from(*byte);
-        for _ in 0..8 {
-            sum = if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
-        }
-    }
-    !sum
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_is_the_one_of_zip_archives() {
-        assert_eq!(checksum(b"123456789"), 0xcbf4_3926);
-    }
-
-    #[test]
-    fn the_index_leads_to_the_wheel() {
-        let files = python_index("thing", "1.0", "x = 1\n");
-        let names: Vec<&str> = files.keys().map(String::as_str).collect();
-        assert_eq!(names, ["/files/thing-1.0-py3-none-any.whl", "/simple/thing/"]);
-        assert!(files["/files/thing-1.0-py3-none-any.whl"].starts_with(b"PK\x03\x04"));
-    }
 }

@@ -12,6 +12,9 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 
+/// The words that start a server on a free port.
+pub(crate) const SERVE: &[&str] = &["serve", "--listen", "127.0.0.1:0"];
+
 /// A folder to run the binary in.
 pub(crate) struct Program {
     pub(crate) folder: TempDir,
@@ -42,7 +45,11 @@ impl Program {
 
     /// Starts `serve` on a free port and waits for its line.
     pub(crate) fn serve(&self, variables: &[(&str, &str)]) -> Server {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        self.start(self.command(SERVE), variables)
+    }
+
+    /// Starts what is the command of `serve`, and waits for its line.
+    pub(crate) fn start(&self, mut command: Command, variables: &[(&str, &str)]) -> Server {
         command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
