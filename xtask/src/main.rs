@@ -8,6 +8,7 @@
 mod bench;
 mod compat;
 mod crash;
+mod fuzz;
 mod http;
 mod install;
 mod layers;
@@ -50,6 +51,8 @@ enum Task {
     Crash(crash::Options),
     /// What developers and agents run, inside a sandbox
     Compat(compat::Options),
+    /// Bytes that nobody thought of for every parser of outside bytes; needs cargo-fuzz
+    Fuzz(fuzz::Options),
     /// Speed and size of the release build, as a table
     Bench(bench::Options),
     /// Who may import whom
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Sdk => suites::sdk(),
         Task::Crash(options) => crash::run(&options),
         Task::Compat(options) => compat::task(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Layers => layers::check(),
         Task::Ci => suites::test(200),
