@@ -35,4 +35,3 @@ END
 go mod init example.com/hello 2> /dev/null
 go build -o hello .
 [ "$(./hello)" = 42 ]
-go vet .

@@ -1,6 +1,8 @@
 # what: gcc's sanitizers: addresses, leaks, threads, undefined behaviour
 # needs: gcc
-[ "$(ulimit -v)" = unlimited ] || { echo 'memory is bounded by addresses, and they reserve terabytes'; exit 77; }
+for bound in -v -d; do
+    [ "$(ulimit $bound)" = unlimited ] || { echo 'memory is bounded for each process: they reserve terabytes'; exit 77; }
+done
 cat > main.c <<'END'
 #include <stdlib.h>
 int main(int count, char **words) {

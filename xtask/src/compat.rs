@@ -55,8 +55,10 @@ pub(crate) enum Mode {
     Own,
     /// Root
     Root,
-    /// A user without subordinate ids
+    /// A user without subordinate ids, when root runs this
     Unprivileged,
+    /// The user 65532, whom /etc/subuid and /etc/subgid must grant some, when root runs this
+    Subordinate,
 }
 
 /// How many checks passed, failed, and were skipped.

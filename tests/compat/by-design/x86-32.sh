@@ -1,5 +1,6 @@
 # what: calls of 32-bit x86
 # needs: gcc
+[ "$(uname -m)" = x86_64 ] || { echo "it is another machine"; exit 77; }
 cat > main.c <<'END'
 int main(void) {
     long result;

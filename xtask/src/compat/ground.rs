@@ -22,8 +22,9 @@ use crate::served::Served;
 
 /// The key of the server.
 pub(super) const KEY: &str = "compat";
-/// A user id that no host grants subordinate ids.
+/// A user id that no host grants subordinate ids, and one that a host may have granted some for tests.
 const PLAIN: u32 = 65_533;
+const GRANTED: u32 = 65_532;
 /// The spawner ends its sandboxes before it ends.
 const REMOVE_MAX: Duration = Duration::from_secs(10);
 
@@ -42,8 +43,12 @@ impl Ground {
         let user = match (mode, is_root) {
             (Mode::Root, false) => bail!("only root can run sandboxes as root"),
             (Mode::Unprivileged, true) => Some(PLAIN),
-            (Mode::Own, _) | (Mode::Root, true) | (Mode::Unprivileged, false) => None,
+            (Mode::Subordinate, true) => Some(GRANTED),
+            (Mode::Own, _) | (Mode::Root, true) | (Mode::Unprivileged | Mode::Subordinate, false) => None,
         };
+        if mode == Mode::Subordinate && !has_subordinate_ids() {
+            bail!("/etc/subuid grants nothing to {GRANTED}");
+        }
         let built = Profile::Debug.build("journeyman", "journeyman")?;
         let folder = std::env::temp_dir().join(format!("journeyman-compat-{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
@@ -105,4 +110,9 @@ impl Ground {
             }
         }
     }
+}
+
+fn has_subordinate_ids() -> bool {
+    let granted = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
+    granted.lines().any(|line| line.starts_with(&format!("{GRANTED}:")))
 }
