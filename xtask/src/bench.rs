@@ -6,6 +6,7 @@
 
 mod load;
 mod machine;
+mod sandbox;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,13 +37,16 @@ pub(crate) struct Options {
     /// Only this part
     #[arg(value_enum)]
     only: Option<Part>,
+    /// Fewer rounds, for a first look at sandboxes
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Sessions, turns and events
     Turns,
-    /// The making of sandboxes
+    /// Sandboxes: their start, calls, memory, checkpoints and network
     Sandbox,
     /// Start and memory
     Process,
@@ -63,17 +67,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         log: folder.join("server.log"),
     };
     println!("{}\n", machine::describe(&folder)?);
-    println!("| what | clients | p50 ms | p99 ms | per second |\n|---|---:|---:|---:|---:|");
     let wants = |part| options.only.is_none_or(|only| only == part);
+    if options.only != Some(Part::Sandbox) {
+        println!("| what | clients | p50 ms | p99 ms | per second |\n|---|---:|---:|---:|---:|");
+    }
     if wants(Part::Turns) {
         with_server(&setup("turns"), turns)?;
-    }
-    if wants(Part::Sandbox) {
-        with_server(&setup("sandbox"), sandbox)?;
     }
     if wants(Part::Process) {
         starts(&setup("starts"))?;
         with_server(&setup("memory"), memory)?;
+    }
+    // Last, for it has a table of its own.
+    if wants(Part::Sandbox) {
+        sandbox::run(&setup("sandbox"), options.quick)?;
     }
     drop(upstream);
     std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))
@@ -103,16 +110,6 @@ fn turns(server: &Served) -> Result<()> {
                 println!("| server CPU of a tool turn, outside the sandbox | {clients} | {each:.2} | | |");
             }
         }
-    }
-    Ok(())
-}
-
-fn sandbox(server: &Served) -> Result<()> {
-    let load = Load::new(server.address, KEY)?;
-    for clients in [1, 8] {
-        let measured = load.measure(Operation::FreshToolTurn, clients)?;
-        row(Operation::FreshToolTurn.name(), clients, &measured.latencies, None);
-        row("of which: sandbox cold to first command done", clients, &measured.calls, None);
     }
     Ok(())
 }

@@ -5,6 +5,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Barrier;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -36,6 +38,8 @@ pub(crate) enum Operation {
     ToolTurn,
     /// The same as the first turn of a session: the sandbox is made.
     FreshToolTurn,
+    /// A tool turn whose call is looked up in the log afterwards.
+    WarmCall,
 }
 
 impl Operation {
@@ -47,13 +51,14 @@ impl Operation {
             Self::TextTurn => "text turn",
             Self::ToolTurn => "tool turn (two model calls, one bash)",
             Self::FreshToolTurn => "first tool turn of a session, sandbox made",
+            Self::WarmCall => "call in a warm sandbox",
         }
     }
 
     fn message(self) -> &'static str {
         match self {
             Self::Create | Self::FirstEvent | Self::TextTurn => "TEXT-ONLY",
-            Self::ToolTurn | Self::FreshToolTurn => "RUN: true",
+            Self::ToolTurn | Self::FreshToolTurn | Self::WarmCall => "RUN: true",
         }
     }
 }
@@ -63,7 +68,7 @@ impl Operation {
 pub(crate) struct Measured {
     /// One for each operation.
     pub(crate) latencies: Vec<Duration>,
-    /// For fresh sessions: from the tool call's event to its result's event, by the log's own times.
+    /// For fresh sessions and warm calls: from the tool call's event to its result's event, by the log's own times.
     pub(crate) calls: Vec<Duration>,
     /// Operations by wall-clock time, all clients together.
     pub(crate) per_second: f64,
@@ -73,7 +78,9 @@ pub(crate) struct Measured {
 pub(crate) struct Load {
     address: SocketAddr,
     key: String,
-    create: String,
+    /// What sessions are made with, in turns.
+    creates: Vec<String>,
+    created: AtomicUsize,
 }
 
 /// One session of one client.
@@ -93,7 +100,23 @@ impl Load {
         let environment = json!({"name": "bench", "config": {"type": "cloud"}}).to_string();
         let environment = client.post("/v1/environments", &environment)?.json()?;
         let create = json!({"agent": agent["id"], "environment_id": environment["id"]}).to_string();
-        Ok(Self { address, key: key.to_owned(), create })
+        Ok(Self { address, key: key.to_owned(), creates: vec![create], created: AtomicUsize::new(0) })
+    }
+
+    /// From now on each session has another kind of sandbox than the one before it, so that none that was made for
+    /// whoever comes next is of use.
+    pub(crate) fn vary_sandboxes(&mut self) -> Result<()> {
+        let mut client = Client::new(self.address, &self.key);
+        let environment = json!({"name": "bench, other", "config": {"type": "cloud"}}).to_string();
+        let environment = client.post("/v1/environments", &environment)?.json()?;
+        let id = environment["id"].as_str().context("an environment has an id")?;
+        let settings = json!({"variables": {"KIND": "other"}}).to_string();
+        client.post(&format!("/x/v1/environments/{id}/sandbox"), &settings)?.json()?;
+        let first = self.creates.first().context("there is one kind of session")?;
+        let mut create: Value = serde_json::from_str(first).context("read what sessions are made with")?;
+        create["environment_id"] = json!(id);
+        self.creates.push(create.to_string());
+        Ok(())
     }
 
     /// Does an operation with so many clients at once.
@@ -158,11 +181,16 @@ impl Load {
                 }
                 Operation::FirstEvent => seat.first_event(operation.message())?,
                 Operation::TextTurn | Operation::ToolTurn => seat.turn(operation.message())?,
+                Operation::WarmCall => {
+                    let latency = seat.turn(operation.message())?;
+                    measured.calls.push(seat.last_call()?);
+                    latency
+                }
                 Operation::FreshToolTurn => {
                     // The sandbox of the last session goes before the next one comes, outside the clock.
                     let mut fresh = self.seat(self.create(&mut seat.client)?)?;
                     let latency = fresh.turn(operation.message())?;
-                    measured.calls.push(fresh.first_call()?);
+                    measured.calls.push(fresh.last_call()?);
                     fresh.archive()?;
                     latency
                 }
@@ -183,7 +211,8 @@ impl Load {
     }
 
     fn create(&self, client: &mut Client) -> Result<String> {
-        let session = client.post("/v1/sessions", &self.create)?.json()?;
+        let number = self.created.fetch_add(1, Ordering::Relaxed);
+        let session = client.post("/v1/sessions", &self.creates[number % self.creates.len()])?.json()?;
         Ok(session["id"].as_str().context("a session has an id")?.to_owned())
     }
 
@@ -231,9 +260,9 @@ impl Seat {
         }
     }
 
-    /// How long the session's tool call took, by the times in the log.
-    fn first_call(&mut self) -> Result<Duration> {
-        let log = self.client.get(&format!("/v1/sessions/{}/events", self.session))?.json()?;
+    /// How long the session's last tool call took, by the times in the log.
+    fn last_call(&mut self) -> Result<Duration> {
+        let log = self.client.get(&format!("/v1/sessions/{}/events?order=desc", self.session))?.json()?;
         let time = |kind: &str| {
             let mut events = log["data"].as_array().into_iter().flatten();
             let event = events.find(|event| event["type"] == kind);
