@@ -1,4 +1,4 @@
-# what: curl to python's http.server inside: ranges, uploads refused, many at once
+# what: curl to python's http.server inside: whole files, what is absent, many at once
 # needs: python3 curl
 mkdir files
 seq 100000 > files/numbers

@@ -1,4 +1,4 @@
-# what: inotify, epoll, timerfd, signalfd, flock, leases of files
+# what: inotify, epoll, timerfd, flock
 # needs: python3 flock
 cat > main.py <<'END'
 import ctypes, os, select, struct

@@ -1,4 +1,4 @@
-# what: containers: unshare, namespaces by clone, bwrap, docker, chromium's own sandbox
+# what: containers: unshare, clone3, bwrap, docker
 # needs: python3 unshare
 fails unshare --user true 2> told
 grep -q 'Operation not permitted' told

@@ -1,4 +1,4 @@
-# what: the clock, the host name, sysctl, modules, process 1
+# what: the clock, the host name, sysctl, another first process
 # needs: date hostname
 now=$(date +%s)
 fails date -s '2001-01-01' > /dev/null 2>&1
