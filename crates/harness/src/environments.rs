@@ -104,8 +104,10 @@ impl Environments {
     }
 
     /// The sandbox of a session that stands on `root`: what was not pinned stays as it was when the session began to.
+    /// Waits until the packages that `root` has are installed here, which they are but for a session from another node.
     pub(crate) async fn spec(&self, wanted: &Wanted, root: Root) -> Result<Spec, Error> {
         let Wanted { session, key: _, environment } = wanted;
+        self.complete(environment, &root).await?;
         Ok(Spec {
             session: session.clone(),
             limits: self.limits(&environment.sandbox)?,
@@ -118,19 +120,30 @@ impl Environments {
 
     /// What new sandboxes of an environment stand on. Waits until its packages are installed.
     pub(crate) async fn root(&self, environment: &SessionEnvironment) -> Result<Root, Error> {
-        let mut root = self.base(&environment.sandbox)?;
-        if !environment.installs() {
-            return Ok(root);
-        }
-        let base = self.0.places.identity(&root);
-        if let Some(layer) = self.0.builds.layer(environment, &base) {
-            if !self.0.builds.is_ready(&layer) {
-                let recipe = self.recipe(layer.clone(), environment, &root).await?;
-                self.0.builds.want(recipe).await?;
-            }
-            root.layers.push(layer);
-        }
+        let root = self.planned_root(environment)?;
+        self.complete(environment, &root).await?;
         Ok(root)
+    }
+
+    /// The same, whether its packages are installed or not.
+    pub(crate) fn planned_root(&self, environment: &SessionEnvironment) -> Result<Root, Error> {
+        let mut root = self.base(&environment.sandbox)?;
+        let layer = self.0.builds.layer(environment, &self.0.places.identity(&root));
+        root.layers.extend(layer);
+        Ok(root)
+    }
+
+    /// Sees to it that the packages of an environment are in `root`, which was planned for it.
+    async fn complete(&self, environment: &SessionEnvironment, root: &Root) -> Result<(), Error> {
+        let Some((layer, below)) = root.layers.split_last().filter(|_| environment.installs()) else {
+            return Ok(());
+        };
+        if self.0.builds.is_ready(layer) {
+            return Ok(());
+        }
+        let below = Root { base: root.base.clone(), layers: below.to_vec() };
+        let recipe = self.recipe(layer.clone(), environment, &below).await?;
+        self.0.builds.want(recipe).await
     }
 
     /// What the sandboxes of an environment may reach; `None` when they have no network.

@@ -85,7 +85,8 @@ impl Hands {
     async fn note_found(&self, known: &KnownSession) -> Result<(), Failure> {
         let Some(session) = self.store.session_by_key(known.key).await? else { return Ok(()) };
         let Extra { environment, .. } = serde_json::from_str(&session.extra).unwrap_or_default();
-        let root = self.environments.root(&environment).await?;
+        // A sweep waits for no build: the next call does.
+        let root = self.environments.planned_root(&environment)?;
         self.store.note_sandbox(&self.new_row(known.key, &root)).await?;
         Ok(())
     }

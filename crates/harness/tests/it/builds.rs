@@ -86,7 +86,6 @@ impl Yard {
             sandbox: None,
         };
         self.store.insert_environment(&record).await.unwrap();
-        let body = json!({"events": [{"type": "user.message", "content": [{"type": "text", "text": "go"}]}]});
         let new = CreateSession {
             workspace: self.workspace.clone(),
             agent: agent(&self.ids),
@@ -94,18 +93,24 @@ impl Yard {
             environment: environment.clone(),
             title: None,
             metadata: Metadata::new(),
-            initial_events: api::events::parse_send(body.to_string().as_bytes()).unwrap(),
+            initial_events: message(),
         };
         self.harness.create_session(new).await.unwrap()
     }
 
     /// The text and the error flag of the session's first tool result.
     async fn result(&self, session: &SessionRecord) -> (String, bool) {
+        self.result_of(session, 0).await
+    }
+
+    /// The same of a later one, counted from zero.
+    async fn result_of(&self, session: &SessionRecord, number: usize) -> (String, bool) {
         let mut follower = self.store.follow(session.key);
         let found = async {
             loop {
                 let log = self.store.entries(session.key, 0, 1_000).await.unwrap();
-                if let Some(entry) = log.iter().find(|entry| &*entry.kind == "agent.tool_result") {
+                let mut results = log.iter().filter(|entry| &*entry.kind == "agent.tool_result");
+                if let Some(entry) = results.nth(number) {
                     let event: Value = serde_json::from_str(&entry.render().unwrap()).unwrap();
                     let text = event["content"][0]["text"].as_str().unwrap().to_owned();
                     return (text, event["is_error"].as_bool().unwrap());
@@ -131,6 +136,12 @@ impl Yard {
         };
         tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the build ends")
     }
+}
+
+/// The message that makes the agent call a tool.
+fn message() -> Vec<api::events::ClientEvent> {
+    let body = json!({"events": [{"type": "user.message", "content": [{"type": "text", "text": "go"}]}]});
+    api::events::parse_send(body.to_string().as_bytes()).unwrap()
 }
 
 fn harness(
@@ -298,6 +309,41 @@ async fn another_server_on_the_same_files_finds_the_layer() {
     let session = yard.session(&environment).await;
     assert_eq!(yard.result(&session).await, ("done".to_owned(), false));
     assert_eq!(yard.works.seen.lock().unwrap().steps.len(), 1);
+}
+
+#[tokio::test]
+async fn the_layer_of_a_session_is_built_where_it_is_missing() {
+    let yard = Yard::plain().await;
+    let environment = pip("a");
+    let session = yard.session(&environment).await;
+    yard.result(&session).await;
+    let layers = yard.works.root_of(&session.id).layers;
+    yard.harness.shutdown().await;
+    let Yard { store, clock, ids, workspace, .. } = yard;
+    // New sessions would stand on another layer by now.
+    clock.advance_millis(8 * 86_400_000);
+    let works = Works::default();
+    let harness = harness(&store, &works, &clock, &ids, "one", Surroundings::default());
+    let yard = Yard { harness, store, works, clock, ids, workspace };
+    assert_ne!(yard.harness.build(&environment).await.unwrap().layer, Some(layers[0].to_string()));
+    let session = yard.store.session_by_key(session.key).await.unwrap().unwrap();
+    yard.harness.send(&session, message()).await.unwrap();
+    let (text, is_error) = yard.result_of(&session, 1).await;
+    assert!(!is_error, "{text}");
+    assert_eq!(yard.works.root_of(&session.id).layers, layers);
+    assert_eq!(yard.works.seen.lock().unwrap().layers, layers);
+}
+
+#[tokio::test]
+async fn a_build_that_cannot_reach_anything_says_so() {
+    let yard = Yard::plain().await;
+    yard.works.seen.lock().unwrap().status = 1;
+    let mut environment = limited(false, &["a.example"]);
+    let Config::Cloud { packages, .. } = &mut environment.config else { panic!("it is another kind") };
+    packages.pip = vec!["a==1".to_owned()];
+    yard.harness.prepare_environment(environment.clone());
+    let error = yard.built(&environment).await.error.unwrap();
+    assert!(error.contains("networking does not allow package managers"), "{error}");
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ const MONDAY_MICROS: i64 = -3 * 24 * 3600 * 1_000_000;
 pub(super) struct Step {
     /// A package manager, or `setup`.
     pub(super) name: &'static str,
+    /// Whether it is one of a package manager.
+    pub(super) is_manager: bool,
     /// For bash.
     pub(super) script: String,
 }
@@ -82,6 +84,7 @@ pub(super) fn steps(environment: &SessionEnvironment, has_dpkg: bool) -> Vec<Ste
             if !packages.is_empty() {
                 steps.push(Step {
                     name: manager.as_str(),
+                    is_manager: true,
                     script: install(manager, &normal(packages), has_dpkg),
                 });
             }
@@ -89,7 +92,7 @@ pub(super) fn steps(environment: &SessionEnvironment, has_dpkg: bool) -> Vec<Ste
     }
     if let Some(setup) = &environment.sandbox.setup {
         let script = format!("printf %s {} > {FOLDER}/setup\ncd /workspace\n{RUN_SETUP}", quoted(setup));
-        steps.push(Step { name: "setup", script });
+        steps.push(Step { name: "setup", is_manager: false, script });
     }
     steps
 }

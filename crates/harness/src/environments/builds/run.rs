@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api::ids::SessionId;
 use api::time::Timestamp;
+use egress::policy::Access;
 use sandbox::LayerName;
 use store::BuildEnd;
 use store::BuildRecord;
@@ -152,7 +153,7 @@ impl<'a> Site<'a> {
             self.say().await?;
             let status = self.perform(&workshop, step).await?;
             if status != 0 {
-                return Err(format!("{} failed with exit status {status}", step.name));
+                return Err(format!("{} failed with exit status {status}{}", step.name, hint(spec, step)));
             }
         }
         self.step = "clean";
@@ -191,6 +192,19 @@ impl<'a> Site<'a> {
     }
 }
 
+/// What managers rarely say themselves: that nothing they look for can be reached.
+fn hint(spec: &sandbox::Spec, step: &Step) -> &'static str {
+    let is_shut = spec.network.as_ref().is_none_or(|policy| match &policy.access {
+        Access::Unrestricted => false,
+        Access::Limited { hosts } => hosts.is_empty(),
+    });
+    match (is_shut, step.is_manager) {
+        (true, true) if spec.network.is_none() => "; sandboxes on this server have no network",
+        (true, true) => "; this environment's networking does not allow package managers",
+        (true | false, true | false) => "",
+    }
+}
+
 fn ticks() -> tokio::time::Interval {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -215,7 +229,8 @@ impl Failure {
         let first = lines.len().saturating_sub(limits::BUILD_LINES_IN_ERROR_MAX);
         let reason = match &lines[first..] {
             [] => error.to_owned(),
-            last => format!("{error}; its last lines were:\n{}\n", last.join("\n")),
+            // Whatever a sentence around it ends with does not belong to the last line.
+            last => format!("{error}; its last lines were:\n{}\n(end of its output)", last.join("\n")),
         };
         Self { reason }
     }
