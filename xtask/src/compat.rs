@@ -96,6 +96,10 @@ pub(crate) fn run(options: &Options) -> Result<Counts> {
             table
         })
         .with_context(|| format!("its log is {}", ground.log().display()));
+    // The log of a run that broke off stays, but no process of it.
+    if outcome.is_err() {
+        ground.end()?;
+    }
     let table = outcome?;
     ground.remove()?;
     Ok(table.close())

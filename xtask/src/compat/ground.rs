@@ -98,9 +98,14 @@ impl Ground {
         Served::start(&mut command, &self.log())
     }
 
+    /// Ends the spawner of a throw-away data folder; one of a folder that was given may be somebody else's, too.
+    pub(super) fn end(&self) -> Result<()> {
+        if self.data.starts_with(&self.folder) { served::end_spawner(&self.data) } else { Ok(()) }
+    }
+
     /// Removes the folder, once the spawner has let it go.
     pub(super) fn remove(self) -> Result<()> {
-        served::end_spawner(&self.data)?;
+        self.end()?;
         let deadline = Instant::now() + REMOVE_MAX;
         loop {
             match process::read(process::command("rm").arg("-rf").arg(&self.folder)) {
