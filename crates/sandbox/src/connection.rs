@@ -308,7 +308,8 @@ fn answer_all(waiting: &mut Vec<oneshot::Sender<()>>) {
 
 async fn write(mut frames: mpsc::Receiver<Vec<u8>>, mut writer: OwnedWriteHalf, state: Arc<Mutex<State>>) {
     while let Some(frame) = frames.recv().await {
-        if writer.write_all(&frame).await.is_err() {
+        if let Err(error) = writer.write_all(&frame).await {
+            tracing::debug!(%error, "write to a sandbox failed");
             break;
         }
     }
@@ -318,10 +319,14 @@ async fn write(mut frames: mpsc::Receiver<Vec<u8>>, mut writer: OwnedWriteHalf, 
 async fn read(session: SessionId, mut reader: OwnedReadHalf, state: Arc<Mutex<State>>) {
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; READ_BYTES];
-    while let Ok(length) = reader.read(&mut buffer).await {
-        if length == 0 {
-            break;
-        }
+    loop {
+        let length = match reader.read(&mut buffer).await {
+            Ok(0) => break tracing::debug!(session.id = %session, "the sandbox of session {session} hung up"),
+            Ok(length) => length,
+            Err(error) => {
+                break tracing::debug!(session.id = %session, %error, "read from the sandbox of session {session} failed");
+            }
+        };
         decoder.push(&buffer[..length]);
         let all = loop {
             match decoder.message() {

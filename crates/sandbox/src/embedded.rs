@@ -34,6 +34,7 @@ use crate::Usage;
 use crate::connection::Connection;
 use crate::link::Answered;
 use crate::link::Link;
+use crate::turns::Turns;
 use crate::wire::Answer;
 use crate::wire::Ask;
 use crate::wire::Kind;
@@ -80,6 +81,8 @@ pub struct Embedded {
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
     /// One connection per sandbox, however often it is asked for.
     connections: Mutex<HashMap<SessionId, Arc<Connection>>>,
+    /// Who asks for a connection: of many that a hand is given at once it would drop the first.
+    turns: Turns,
     /// What the spawner said of itself last.
     status: Mutex<Option<Status>>,
 }
@@ -103,6 +106,7 @@ impl Embedded {
             config,
             link: tokio::sync::Mutex::default(),
             connections: Mutex::default(),
+            turns: Turns::default(),
             status: Mutex::default(),
         }
     }
@@ -215,6 +219,10 @@ impl Embedded {
 
     /// The connection that is open already, or one over a stream that is asked for. Without any: since when nothing runs.
     async fn connect(&self, session: &SessionId, ask: Ask) -> Result<Connected, Error> {
+        if let Some(connection) = self.connected(session) {
+            return Ok(Ok(connection));
+        }
+        let _turn = self.turns.take(session).await;
         if let Some(connection) = self.connected(session) {
             return Ok(Ok(connection));
         }

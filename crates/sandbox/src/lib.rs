@@ -18,6 +18,7 @@ mod link;
 pub mod spawner;
 mod sys;
 mod task;
+mod turns;
 mod wire;
 
 use std::collections::BTreeMap;

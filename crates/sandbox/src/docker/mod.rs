@@ -23,7 +23,6 @@ mod engine;
 mod files;
 mod network;
 mod report;
-mod turns;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -44,7 +43,7 @@ use self::engine::Engine;
 use self::engine::Found;
 use self::files::Files;
 use self::network::Network;
-use self::turns::Turns;
+use crate::turns::Turns;
 use crate::Base;
 use crate::Error;
 use crate::Spec;

@@ -39,6 +39,9 @@ use crate::sys::process::Forked;
 use crate::sys::socket;
 use crate::wire;
 
+/// Size from which on the log of former spawners is thrown away.
+const LOG_BYTES_MAX: u64 = 1 << 20;
+
 const LOCK_ATTEMPTS_MAX: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -115,7 +118,10 @@ fn take(data_dir: &Path) -> io::Result<(OwnedFd, File)> {
 fn detach(data_dir: &Path) -> io::Result<()> {
     process::lead_own_session()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    let log = File::create(data_dir.join("spawner.log"))?;
+    // What the last spawner said is what explains why there is a new one.
+    let path = data_dir.join("spawner.log");
+    let is_long = path.metadata().is_ok_and(|found| found.len() > LOG_BYTES_MAX);
+    let log = File::options().create(true).append(!is_long).truncate(is_long).write(true).open(path)?;
     process::duplicate_onto(null.as_fd(), 0)?;
     process::duplicate_onto(null.as_fd(), 1)?;
     process::duplicate_onto(log.as_fd(), 2)

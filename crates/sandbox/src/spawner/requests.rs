@@ -135,6 +135,7 @@ impl Spawner {
 
     fn end(&mut self, waiter: Waiter, session: &SessionId, keep_files: bool) {
         if self.cells.contains_key(session) {
+            log(&format!("ended the sandbox of {session}: a server wanted it"));
             self.kill(session, vec![After::Ended { waiter, keep_files }]);
         } else {
             self.ended(waiter, session, keep_files);

@@ -239,3 +239,19 @@ fn groups_below(folder: &Path, name: &str) -> usize {
 fn is_empty(data_dir: &Path, name: &str) -> bool {
     std::fs::read_dir(data_dir.join(name)).unwrap().next().is_none()
 }
+
+#[tokio::test]
+async fn many_first_calls_at_once_all_get_their_results() {
+    let ground = Ground::new();
+    let spec = ground.spec();
+    let call = |number: usize| {
+        let (ground, spec) = (&ground, &spec);
+        async move {
+            let hands = ground.provision(spec).await;
+            hands.bash(&format!("sleep 0.1; echo {number}")).await
+        }
+    };
+    // More than the connections that a hand keeps.
+    let said = futures_util::future::join_all((0..24).map(call)).await;
+    assert_eq!(said, (0..24).map(|number| number.to_string()).collect::<Vec<_>>());
+}

@@ -11,13 +11,13 @@ use tokio::sync::OwnedMutexGuard;
 
 type Turn = tokio::sync::Mutex<()>;
 
-/// Who has something done to which session's container.
+/// Who has something done to which session's sandbox.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<HashMap<SessionId, Weak<Turn>>>);
+pub(crate) struct Turns(Mutex<HashMap<SessionId, Weak<Turn>>>);
 
 impl Turns {
     /// Waits until nobody else has the turn for this session, and has it for as long as the answer lives.
-    pub(super) async fn take(&self, session: &SessionId) -> OwnedMutexGuard<()> {
+    pub(crate) async fn take(&self, session: &SessionId) -> OwnedMutexGuard<()> {
         let turn = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|_, turn| turn.strong_count() > 0);
