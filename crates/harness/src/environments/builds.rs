@@ -85,7 +85,24 @@ struct Inner {
     node: String,
     tasks: Tasks,
     slots: Mutex<HashMap<LayerName, Slot>>,
+    /// Layers that are about to be built.
+    announced: Mutex<Vec<LayerName>>,
     room: Semaphore,
+}
+
+/// That a layer is about to be built, until this is dropped.
+pub(crate) struct Announced {
+    builds: Builds,
+    layer: LayerName,
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        let mut announced = self.builds.0.announced();
+        if let Some(at) = announced.iter().position(|layer| *layer == self.layer) {
+            announced.swap_remove(at);
+        }
+    }
 }
 
 /// What this process knows of a layer.
@@ -104,6 +121,10 @@ struct Failure {
 impl Inner {
     fn slots(&self) -> MutexGuard<'_, HashMap<LayerName, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announced(&self) -> MutexGuard<'_, Vec<LayerName>> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,6 +145,7 @@ impl Builds {
             node,
             tasks,
             slots: Mutex::default(),
+            announced: Mutex::default(),
             room: Semaphore::new(limits::BUILDS_MAX),
         }))
     }
@@ -177,6 +199,12 @@ impl Builds {
         }
     }
 
+    /// Says that a layer is about to be built, so that nobody is told of an earlier try.
+    pub(crate) fn announce(&self, layer: LayerName) -> Announced {
+        self.0.announced().push(layer.clone());
+        Announced { builds: self.clone(), layer }
+    }
+
     /// Sees to it that the layer is built, and does not wait. A failure of before is forgotten.
     pub(crate) fn prepare(&self, recipe: Recipe) {
         drop(self.begin(recipe, true));
@@ -220,11 +248,13 @@ impl Builds {
 
     /// How the build of a layer is going.
     pub(crate) async fn view(&self, layer: &LayerName) -> Result<Build, store::Error> {
+        let is_announced = self.0.announced().contains(layer);
         let is_under_way = matches!(self.0.slots().get(layer), Some(Slot::Building(_)));
         let record = self.0.store.build(layer.as_str()).await?;
         let mut build = Build { layer: Some(layer.to_string()), ..Build::none() };
         let Some(record) = record else {
-            build.progress = if is_under_way { BuildProgress::Building } else { BuildProgress::None };
+            let is_coming = is_under_way || is_announced;
+            build.progress = if is_coming { BuildProgress::Building } else { BuildProgress::None };
             return Ok(build);
         };
         let BuildRecord {
@@ -248,6 +278,7 @@ impl Builds {
             // The row may tell of an earlier try, or of the end of this one that is not over here.
             _ if is_under_way => BuildProgress::Building,
             BuildState::Ready => BuildProgress::Ready,
+            BuildState::Failed if is_announced => BuildProgress::Building,
             BuildState::Failed => BuildProgress::Failed,
             BuildState::Building if self.0.store.is_building(&key).await? => BuildProgress::Building,
             BuildState::Building => {

@@ -13,10 +13,12 @@ impl Harness {
     /// Begins to build what an environment installs, in the background, so that its first session need not wait.
     pub fn prepare_environment(&self, environment: SessionEnvironment) {
         let environments = self.0.hands.environments.clone();
+        let announced = environments.layer(&environment).map(|layer| environments.0.builds.announce(layer));
         drop(self.0.tasks.spawn("prepare an environment", async move {
             if let Err(error) = environments.prepare(&environment).await {
                 tracing::warn!(error = %error, "prepare an environment failed: {error}");
             }
+            drop(announced);
         }));
     }
 

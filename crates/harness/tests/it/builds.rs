@@ -287,10 +287,20 @@ async fn a_build_begins_with_its_environment_and_again_when_asked_for() {
     assert_eq!(yard.harness.build(&environment).await.unwrap().progress, BuildProgress::None);
     yard.works.seen.lock().unwrap().status = 7;
     yard.harness.prepare_environment(environment.clone());
+    let progress = yard.harness.build(&environment).await.unwrap().progress;
+    assert_eq!(progress, BuildProgress::Building, "from the moment that it is asked for");
     assert_eq!(yard.built(&environment).await.error.as_deref(), Some("pip failed with exit status 7"));
+    yard.harness.prepare_environment(environment.clone());
+    let build = yard.harness.build(&environment).await.unwrap();
+    assert_eq!(
+        (build.progress, build.error),
+        (BuildProgress::Building, None),
+        "the earlier try is forgotten"
+    );
+    yard.built(&environment).await;
     yard.works.seen.lock().unwrap().status = 0;
     yard.harness.rebuild(&environment).await.unwrap();
-    yard.works.until_started(2).await;
+    yard.works.until_started(3).await;
     assert_eq!(yard.built(&environment).await.progress, BuildProgress::Ready);
     let plain = SessionEnvironment::default();
     assert_eq!(yard.harness.rebuild(&plain).await.unwrap().layer, None);
