@@ -19,6 +19,8 @@ struct Sample {
     host: &'static str,
     files: BTreeMap<String, Vec<u8>>,
     variables: Value,
+    /// The image to install in, if not over the files of this host.
+    image: Option<&'static str>,
     package: &'static str,
     /// A package that does not exist.
     missing: &'static str,
@@ -32,6 +34,7 @@ fn pip() -> Sample {
         host: "pip.test",
         files: testkit::registry::python_index("thing", "1.0", "print('hello from pip')\n"),
         variables: json!({"PIP_INDEX_URL": "http://pip.test/simple/", "PIP_TRUSTED_HOST": "pip.test"}),
+        image: None,
         package: "thing==1.0",
         missing: "nothing==1.0",
         command: "python3 -c 'import thing'",
@@ -46,6 +49,7 @@ fn npm() -> Sample {
         host: "npm.test",
         files: testkit::registry::node_registry("http://npm.test", "greet-npm", "1.0.0", source).unwrap(),
         variables: json!({"npm_config_registry": "http://npm.test/"}),
+        image: None,
         package: "greet-npm@1.0.0",
         missing: "nothing@1.0.0",
         command: "greet-npm",
@@ -60,6 +64,7 @@ fn go() -> Sample {
         host: "go.test",
         files: testkit::registry::go_modules("code.test/greet", "v1.0.0", source),
         variables: json!({"GOPROXY": "http://go.test", "GONOSUMDB": "*", "GOTOOLCHAIN": "local"}),
+        image: None,
         package: "code.test/greet@v1.0.0",
         missing: "code.test/nothing@v1.0.0",
         command: "greet",
@@ -67,12 +72,29 @@ fn go() -> Sample {
     }
 }
 
+fn apt() -> Sample {
+    let after = "#!/bin/sh\nset -e\nuseradd --system --user-group greeter\n\
+                 install -d -o greeter -g greeter /var/lib/greeter\n";
+    let program = "#!/bin/sh\necho hello from apt, $(stat -c %U /var/lib/greeter)\n";
+    Sample {
+        manager: "apt",
+        host: "apt.test",
+        files: testkit::registry::debian_repository("greet-apt", "1.0", program, after).unwrap(),
+        variables: json!({}),
+        image: Some("tools"),
+        package: "greet-apt=1.0",
+        missing: "nothing=1.0",
+        command: "greet-apt",
+        says: "hello from apt, greeter",
+    }
+}
+
 /// Installs, uses, uses again, asks the registry itself, and fails.
 fn check(sample: Sample, open: impl Fn(&str) -> Option<Site>) {
-    let Sample { manager, host, files, variables, package, missing, command, says } = sample;
+    let Sample { manager, host, files, variables, image, package, missing, command, says } = sample;
     let registry = Registry::start(files).unwrap();
     let Some(site) = open(&route("*.test", registry.address())) else { return };
-    let settings = json!({"variables": variables});
+    let settings = json!({"variables": variables, "image": image});
     let config = |packages: &[&str], networking| {
         let packages = json!({manager: packages});
         json!({"type": "cloud", "packages": packages, "networking": networking})
@@ -136,5 +158,15 @@ fn npm_installs_from_a_mirror() {
 fn go_installs_from_a_mirror() {
     if is_there("go") {
         check(go(), |more| Some(Site::new(more)));
+    }
+}
+
+/// The image is a tar of a Debian root whose only source is `deb [trusted=yes] http://apt.test ./`, and which has curl.
+#[test]
+#[expect(clippy::print_stdout, reason = "a test says what it could not cover")]
+fn apt_installs_in_an_image_from_a_mirror() {
+    match std::env::var("JOURNEYMAN_TEST_IMAGE") {
+        Ok(tar) => check(apt(), |more| Some(Site::with_image("tools", &tar, more))),
+        Err(_) => println!("JOURNEYMAN_TEST_IMAGE names no tar of a root with apt: apt is not covered"),
     }
 }

@@ -60,7 +60,18 @@ pub(crate) struct Ran {
 impl Site {
     /// A server of this user, with more lines of configuration.
     pub(crate) fn new(more: &str) -> Self {
+        Self::of(Program::new(), more)
+    }
+
+    /// The same with an image, taken in from a tar.
+    pub(crate) fn with_image(name: &str, tar: &str, more: &str) -> Self {
         let program = Program::new();
+        let taken = program.run(&["image", "import", tar, "--name", name]);
+        assert!(taken.status.success(), "{taken:?}");
+        Self::of(program, more)
+    }
+
+    fn of(program: Program, more: &str) -> Self {
         fs::write(program.folder.path().join("journeyman.toml"), format!("{CONFIG}{more}")).unwrap();
         let server = program.serve(&[("JOURNEYMAN_API_KEY", KEY)]);
         Self { server, _program: program }
