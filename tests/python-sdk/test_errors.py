@@ -42,10 +42,8 @@ def test_what_is_not_built_says_so_and_names_the_field(client: Anthropic, agent:
             "tools.0: ",
         ),
         (
-            lambda: client.beta.environments.create(
-                name="e", config={"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["a.com"]}}
-            ),
-            "config.networking: ",
+            lambda: client.beta.environments.create(name="e", config={"type": "self_hosted"}),
+            "config.type: ",
         ),
         (
             lambda: client.beta.sessions.create(

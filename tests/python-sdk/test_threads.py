@@ -40,7 +40,8 @@ def test_a_thread_has_usage_and_stats_after_its_first_turn(client: Anthropic, se
     wait_until_idle(client, session.id)
     after = known(client.beta.sessions.threads.retrieve(thread.id, session_id=session.id))
     assert after.usage.output_tokens > 0
-    assert after.stats.active_seconds > 0 and after.stats.duration_seconds >= after.stats.active_seconds
+    # A turn of the scripted model may well take less than the millisecond that is counted.
+    assert 0 <= after.stats.active_seconds <= after.stats.duration_seconds
 
 
 def test_the_stream_of_a_thread_shows_its_turn(client: Anthropic, session: Any, thread: Any) -> None:

@@ -18,7 +18,7 @@ use hand::confine::Overlay;
 use super::files::make_folder;
 
 /// Folders of the base, parents first, with their permissions.
-const FOLDERS: [(&str, u32); 30] = [
+const FOLDERS: [(&str, u32); 31] = [
     ("dev", 0o755),
     ("etc", 0o755),
     ("home", 0o755),
@@ -47,6 +47,7 @@ const FOLDERS: [(&str, u32); 30] = [
     ("var/tmp", 0o1777),
     ("workspace", 0o755),
     ("etc/opt", 0o755),
+    ("etc/pam.d", 0o755),
     ("etc/profile.d", 0o755),
     ("etc/skel", 0o755),
 ];
@@ -55,10 +56,11 @@ const FOLDERS: [(&str, u32); 30] = [
 const PROGRAMS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// Public configuration of the host's programs. Each may be a file, a link or a folder, and may be absent.
-const PUBLIC: [&str; 26] = [
+const PUBLIC: [&str; 28] = [
     "alternatives",
     "ca-certificates",
     "ca-certificates.conf",
+    "chromium.d",
     "crypto-policies",
     "debian_version",
     "fonts",
@@ -69,6 +71,7 @@ const PUBLIC: [&str; 26] = [
     "ld.so.conf",
     "ld.so.conf.d",
     "locale.alias",
+    "login.defs",
     "lsb-release",
     "magic",
     "mime.types",
@@ -126,6 +129,14 @@ protocols: files
 services: files
 ethers: files
 rpc: files
+";
+/// Root may become anybody, and nobody else anything: there are no passwords.
+const PAM: &str = "\
+auth sufficient pam_rootok.so
+auth required pam_deny.so
+account required pam_permit.so
+password required pam_deny.so
+session required pam_permit.so
 ";
 const PROFILE: &str = "\
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -190,7 +201,13 @@ fn configure(etc: &Path) -> io::Result<()> {
             copy(&entry.path(), &etc.join(name), 0, &mut left)?;
         }
     }
-    let written = [("passwd", PASSWD), ("group", GROUP), ("nsswitch.conf", NSSWITCH), ("profile", PROFILE)];
+    let written = [
+        ("passwd", PASSWD),
+        ("group", GROUP),
+        ("nsswitch.conf", NSSWITCH),
+        ("profile", PROFILE),
+        ("pam.d/other", PAM),
+    ];
     for (name, text) in written.into_iter().chain(NAMES) {
         std::fs::write(etc.join(name), text)?;
     }

@@ -29,6 +29,8 @@ use crate::sys::socket;
 
 /// How soon one that died is followed by another.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long it may take to end by itself.
+const END_MAX_MS: i32 = 1_000;
 
 /// What a sandbox has to do with the network.
 #[derive(Debug, Default)]
@@ -120,6 +122,18 @@ impl Egress {
             Some(Err(error)) => log(&format!("learn how the egress process ended: {error}")),
         }
         self.running = None;
+    }
+
+    /// Ends it, and waits until it is gone: nothing of a spawner that has ended may be left.
+    pub(super) fn end(&mut self) {
+        let Some((child, control)) = self.running.take() else { return };
+        // It ends by itself when nobody talks to it any more.
+        drop(control);
+        let ended = process::wait_readable(&[child.fd.as_fd()], END_MAX_MS);
+        if !ended.is_ok_and(|ready| ready == [true]) {
+            drop(child.kill());
+        }
+        drop(child.reap(true));
     }
 
     /// Lets the connections of a sandbox out, as far as its session may.

@@ -335,6 +335,7 @@ impl Spawner {
     fn finish(mut self) {
         drop(std::fs::remove_file(self.data_dir.join(crate::wire::SOCKET)));
         self.dismiss_workers();
+        self.egress.end();
         if let Ok(launcher) = &mut self.launcher {
             launcher.give_up_spare();
             for _ in 0..100 {
