@@ -336,6 +336,8 @@ impl Spawner {
         drop(std::fs::remove_file(self.data_dir.join(crate::wire::SOCKET)));
         self.dismiss_workers();
         self.egress.end();
+        self.watch.end();
+        self.trash.end();
         if let Ok(launcher) = &mut self.launcher {
             launcher.give_up_spare();
             for _ in 0..100 {

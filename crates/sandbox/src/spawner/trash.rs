@@ -54,6 +54,13 @@ impl Trash {
         self.running.as_ref().map(|child| child.fd.as_fd())
     }
 
+    /// Ends a removal that runs, for the end. The next spawner goes on with it.
+    pub(super) fn end(&mut self) {
+        if let Some(child) = self.running.take() {
+            drop(child.kill().and_then(|()| child.reap(true)));
+        }
+    }
+
     /// When to try again.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         match self.due {

@@ -130,6 +130,13 @@ impl Watch {
         self.running.as_ref().map(|running| running.measuring.as_fd())
     }
 
+    /// Ends a measurement that runs, for the end.
+    pub(super) fn end(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.measuring.end();
+        }
+    }
+
     /// When to look next, given that a sandbox runs.
     pub(super) fn look_at(&self) -> Instant {
         self.look_at

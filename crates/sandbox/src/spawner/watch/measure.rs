@@ -66,6 +66,11 @@ pub(super) fn start(owners: &Owners, subjects: &[Subject]) -> io::Result<Measuri
 }
 
 impl Measuring {
+    /// Ends it.
+    pub(super) fn end(self) {
+        drop(self.child.kill().and_then(|()| self.child.reap(true)));
+    }
+
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
