@@ -15,6 +15,7 @@ mod config;
 mod doctor;
 mod environment;
 mod escape;
+mod hands;
 mod image;
 mod keys;
 mod node;

@@ -12,11 +12,8 @@ use api::time::Clock;
 use harness::CrashPoint;
 use harness::Harness;
 use model::Models;
-use sandbox::Backend as _;
 use sandbox::Base;
-use sandbox::Embedded;
 use sandbox::Root;
-use sandbox::SpawnerInfo;
 use store::BlobTarget;
 use store::Blobs;
 use store::Store;
@@ -29,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::config::Settings;
 use crate::environment::Environment;
+use crate::hands::Hands;
 use crate::keys;
 use crate::node::Node;
 use crate::surroundings;
@@ -46,7 +44,7 @@ pub(crate) struct Running {
     pub(crate) is_new_key: bool,
     /// The store, for what a command does beside the API.
     pub(crate) store: Store,
-    hands: Arc<Embedded>,
+    hands: Hands,
     harness: Harness,
     shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -99,13 +97,13 @@ pub(crate) async fn start(
     let crash = environment.get("JOURNEYMAN_CRASH_AT").map(|point| {
         CrashPoint::parse(point).with_context(|| format!("JOURNEYMAN_CRASH_AT names no known point: {point}"))
     });
-    let hands = Arc::new(hands(settings)?);
+    let hands = Hands::open(settings)?;
     let blobs = Blobs::open(&blobs(settings, environment)).await.context("open the blob store")?;
     let base = settings.sandbox.root_fs.clone().map_or(Base::Host, Base::Directory);
     let harness = Harness::new(harness::Parts {
         store: store.clone(),
         models: Arc::clone(&models),
-        hands: hands.clone(),
+        hands: hands.backend(),
         clock: clock.clone(),
         ids: ids.clone(),
         node: node.name.clone(),
@@ -114,7 +112,7 @@ pub(crate) async fn start(
         root: Root { base, layers: Vec::new() },
         surroundings: surroundings::of(settings, &settings.server.data),
         sandbox_idle_max_ms: i64::from(settings.sandbox.idle_minutes_max) * 60_000,
-        life: life(settings, &node.prefix, blobs),
+        life: life(settings, &node.prefix, Some(blobs).filter(|_| hands.packs())),
         crash: crash.transpose()?,
     });
     harness.start();
@@ -131,7 +129,7 @@ pub(crate) async fn start(
     };
     let tasks = TaskTracker::new();
     tasks.spawn(server::serve(listener, parts));
-    tasks.spawn(begin_spawner(Arc::clone(&hands)));
+    tasks.spawn(hands.clone().begin());
     tasks.close();
     let key = made.or_else(|| fixed.map(str::to_owned));
     Ok(Running {
@@ -150,19 +148,16 @@ pub(crate) async fn start(
 impl Running {
     /// Stops, and ends every sandbox of the data folder with the spawner: nothing of this server is left.
     pub(crate) async fn end(self) -> Result<()> {
-        let hands = Arc::clone(&self.hands);
+        let hands = self.hands.clone();
         self.stop().await;
-        hands.shut_down().await.context("end the sandboxes")
+        hands.end().await
     }
 
     /// Stops. Sandboxes stay for the next server to adopt; where there are none, the spawner goes too.
     async fn leave(self) {
-        let hands = Arc::clone(&self.hands);
+        let hands = self.hands.clone();
         self.stop().await;
-        let is_empty = hands.list().await.is_ok_and(|sessions| sessions.is_empty());
-        if is_empty && let Err(error) = hands.shut_down().await {
-            tracing::warn!(error = %error, "end the spawner failed; it ends by itself in some minutes");
-        }
+        hands.leave().await;
     }
 
     /// Stops accepting, ends streams and requests, and gives running sessions up to the next start.
@@ -178,26 +173,6 @@ impl Running {
     }
 }
 
-/// Not cut short by a stop: a spawner that has just begun to start could not be ended then.
-async fn begin_spawner(hands: Arc<Embedded>) {
-    match hands.spawner().await {
-        Ok(SpawnerInfo { pid: _, status }) if status.mode.is_some() => {
-            if !status.missing.is_empty() {
-                tracing::warn!(
-                    "sandboxes lack {}; `journeyman doctor` says what to do",
-                    status.missing.join(", ")
-                );
-            }
-        }
-        Ok(SpawnerInfo { .. }) => {
-            tracing::error!("this host cannot make sandboxes: tool calls will fail; run `journeyman doctor`");
-        }
-        Err(error) => {
-            tracing::error!(error = %error, "start the spawner failed; tool calls will try again");
-        }
-    }
-}
-
 /// Opens the configured store and brings its schema up to date.
 pub(crate) async fn open_store(settings: &Settings) -> Result<Store> {
     let target = match &settings.database.url {
@@ -205,16 +180,6 @@ pub(crate) async fn open_store(settings: &Settings) -> Result<Store> {
         None => Target::Sqlite(make_folder(&settings.server.data)?.join("journeyman.db")),
     };
     Store::open(&target, Clock::system()).await.context("open the store")
-}
-
-/// The back end for sandboxes.
-fn hands(settings: &Settings) -> Result<Embedded> {
-    let data = make_folder(&settings.server.data)?;
-    let data = data.canonicalize().with_context(|| format!("find {}", data.display()))?;
-    let defaults = sandbox::Config::new(&data).context("set up the sandboxes")?;
-    let mut arguments = defaults.arguments;
-    arguments.extend(["--disk".into(), settings.sandbox.disk.name().into()]);
-    Ok(Embedded::new(sandbox::Config { alive_max: settings.sandbox.alive_max, arguments, ..defaults }))
 }
 
 /// Resolves at SIGTERM or SIGINT. The handlers are in place once this returns.
@@ -254,11 +219,11 @@ fn blobs(settings: &Settings, environment: &Environment) -> BlobTarget {
     BlobTarget::Bucket { url: url.clone(), options: given.chain(configured).collect() }
 }
 
-fn life(settings: &Settings, node: &str, blobs: Blobs) -> harness::Life {
+fn life(settings: &Settings, node: &str, blobs: Option<Blobs>) -> harness::Life {
     let sandbox = &settings.sandbox;
     harness::Life {
         node: node.to_owned(),
-        blobs: Some(blobs),
+        blobs,
         freeze_after_ms: i64::from(sandbox.freeze_seconds) * 1000,
         keep_ms: i64::from(sandbox.days_max) * 86_400_000,
         files_kept_ms: i64::from(sandbox.files_hours_max) * 3_600_000,

@@ -332,6 +332,8 @@ impl Backend for Embedded {
     }
 
     async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
+        // Whoever wants it from now on must not be given the stream to the one that dies, which may seem alive a little longer.
+        self.forget(session);
         match self.ask(Ask::End { session: session.clone(), keep_files }).await? {
             (Answer::Ended, _) => Ok(()),
             (Answer::Failed { reason }, _) => Err(Error::SetUp { session: session.clone(), reason }),

@@ -5,8 +5,8 @@
 
 mod brain;
 mod builds;
-mod works;
 mod life;
 mod stage;
 mod turns;
+mod works;
 mod world;

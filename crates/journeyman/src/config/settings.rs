@@ -60,6 +60,8 @@ pub(crate) struct Log {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sandbox {
+    pub(crate) backend: BackendKind,
+    pub(crate) docker: Docker,
     pub(crate) image: Option<String>,
     pub(crate) root_fs: Option<PathBuf>,
     pub(crate) memory_bytes_max: u64,
@@ -74,6 +76,23 @@ pub(crate) struct Sandbox {
     pub(crate) idle_minutes_max: u32,
     pub(crate) files_hours_max: u32,
     pub(crate) days_max: u32,
+}
+
+/// Where sandboxes are made.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum BackendKind {
+    Embedded,
+    Docker,
+}
+
+/// `[sandbox.docker]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Docker {
+    pub(crate) socket: PathBuf,
+    pub(crate) image: Option<String>,
+    pub(crate) runtime: Option<String>,
 }
 
 /// `[sandbox.classes.NAME]`

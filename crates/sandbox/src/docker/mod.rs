@@ -43,12 +43,12 @@ use self::engine::Engine;
 use self::engine::Found;
 use self::files::Files;
 use self::network::Network;
-use crate::turns::Turns;
 use crate::Base;
 use crate::Error;
 use crate::Spec;
 use crate::connection::Connection;
 use crate::spawner::launch;
+use crate::turns::Turns;
 use crate::wire::PROTOCOL;
 
 /// How long a container is tried to be had that another server makes or removes, or that ends in the moment it is met.
