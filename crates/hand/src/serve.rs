@@ -242,7 +242,9 @@ impl Server {
         if sys::own_pid() == 1 {
             sys::kill_all_others();
         } else {
-            process::descendants().into_iter().for_each(|pid| sys::kill(pid, libc::SIGKILL));
+            for pid in process::descendants() {
+                sys::kill(pid, libc::SIGKILL);
+            }
         }
     }
 

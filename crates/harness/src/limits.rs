@@ -113,7 +113,7 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 pub(crate) const BUILDS_MAX: usize = 2;
 
 /// How long one build may take. Compiling a large program with all it needs takes tens of minutes.
-pub(crate) const BUILD_TIME_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const BUILD_TIME_MAX: Duration = Duration::from_hours(1);
 
 /// How long one call into a build's sandbox may take; the most that the tool allows.
 pub(crate) const BUILD_CALL_MS: u64 = 600_000;

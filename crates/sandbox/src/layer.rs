@@ -147,7 +147,7 @@ impl LayerWriter {
     /// Sends the next bytes of the layer.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         for bytes in bytes.chunks(CHUNK_BYTES_MAX) {
-            let length = u32::try_from(bytes.len()).expect("bounded by the size of a chunk").to_le_bytes();
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
             let sent = async {
                 self.stream.write_all(&length).await?;
                 self.stream.write_all(bytes).await

@@ -98,6 +98,7 @@ pub(crate) struct Docker {
 /// `[sandbox.classes.NAME]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "a bound is named as a bound everywhere")]
 pub(crate) struct Class {
     pub(crate) memory_bytes_max: Option<u64>,
     pub(crate) processes_max: Option<u32>,

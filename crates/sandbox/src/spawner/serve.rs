@@ -131,7 +131,7 @@ impl Spawner {
                     Source::Egress => self.egress.ended(),
                     Source::Work(number) => self.work_ended(number),
                     Source::Watch => {
-                        self.watch.hear().into_iter().for_each(|verdict| self.carry_out(verdict))
+                        self.watch.hear().into_iter().for_each(|verdict| self.carry_out(verdict));
                     }
                     Source::Trash => self.trash.ended(),
                 }
