@@ -1,4 +1,4 @@
-//! Store failures as clients hear of them.
+//! Failures as they are told: those of the store to clients, and any with all that caused it.
 
 use api::errors::Error;
 
@@ -17,4 +17,16 @@ pub(crate) fn wire(attempt: &str, id: &api::ids::SessionId, error: &store::Error
 /// Nothing more can be sent to this session.
 pub(crate) fn ended(id: &api::ids::SessionId) -> Error {
     Error::conflict(format!("session `{id}` has ended and takes no more events or changes"))
+}
+
+/// The error with everything that caused it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

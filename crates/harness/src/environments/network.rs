@@ -59,8 +59,7 @@ pub(crate) fn policy(
             let mut rules = Rules::default();
             rules.read(allowed_hosts, Reason::AllowedHosts);
             if *allow_package_managers {
-                rules.add(package_hosts, Reason::PackageManagers);
-                rules.add(&operator.package_hosts, Reason::Operator);
+                rules.add_packages(package_hosts, operator);
             }
             if *allow_mcp_servers {
                 rules.read(&environment.mcp_hosts, Reason::McpServers);
@@ -83,8 +82,7 @@ pub(crate) fn build_policy(
         Networking::Limited { allow_package_managers, .. } => {
             let mut rules = Rules::default();
             if *allow_package_managers {
-                rules.add(package_hosts, Reason::PackageManagers);
-                rules.add(&operator.package_hosts, Reason::Operator);
+                rules.add_packages(package_hosts, operator);
             }
             Policy::limited(rules.0)
         }
@@ -136,6 +134,12 @@ impl Rules {
                 self.0.push(HostRule { pattern: pattern.clone(), reason });
             }
         }
+    }
+
+    /// Where packages come from: what the managers are configured for, and what the operator lists.
+    fn add_packages(&mut self, hosts: &[HostPattern], operator: &Operator) {
+        self.add(hosts, Reason::PackageManagers);
+        self.add(&operator.package_hosts, Reason::Operator);
     }
 
     /// A name that cannot be one is left out: nobody could reach it either.

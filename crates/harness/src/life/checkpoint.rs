@@ -13,8 +13,8 @@ use store::Checkpoint;
 
 use super::Failure;
 use super::Seat;
-use super::failure::chain;
 use crate::crash;
+use crate::error::chain;
 use crate::limits;
 use crate::shell::Hands;
 

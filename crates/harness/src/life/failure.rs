@@ -2,6 +2,8 @@
 
 use api::ids::SessionId;
 
+use crate::error::chain;
+
 /// A step that failed. It is tried again later; nothing is lost by it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -39,16 +41,4 @@ impl Failure {
             | Self::Overtaken { .. }) => failed(chain(&other)),
         }
     }
-}
-
-/// The error with everything that caused it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -8,8 +8,8 @@ use store::SandboxRecord;
 use tokio::time::Instant;
 
 use super::Failure;
-use super::failure::chain;
 use crate::Inner;
+use crate::error::chain;
 use crate::limits;
 use crate::shell::Hands;
 

@@ -27,6 +27,7 @@ use store::Blobs;
 use tokio::time::MissedTickBehavior;
 
 use crate::Inner;
+use crate::error::chain;
 use crate::limits;
 
 pub(crate) use failure::Failure;
@@ -85,7 +86,7 @@ pub(crate) async fn tidy(inner: &Arc<Inner>) {
         hands.sweep_layers().await
     };
     if let Err(error) = steps.await {
-        tracing::warn!(error = failure::chain(&error), "tidy sandboxes failed; trying again");
+        tracing::warn!(error = chain(&error), "tidy sandboxes failed; trying again");
     }
 }
 

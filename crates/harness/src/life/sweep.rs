@@ -14,8 +14,8 @@ use store::SandboxRecord;
 use super::Failure;
 use super::Seat;
 use super::checkpoint::CHECKPOINTS;
-use super::failure::chain;
 use crate::environments::Extra;
+use crate::error::chain;
 use crate::limits;
 use crate::shell::Hands;
 

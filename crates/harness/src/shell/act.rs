@@ -15,6 +15,7 @@ use crate::Inner;
 use crate::brain::Outcome;
 use crate::crash;
 use crate::environments::Wanted;
+use crate::error::chain;
 use crate::limits;
 
 /// What the API says of a call that an interrupt closed.
@@ -137,15 +138,4 @@ pub(crate) async fn acknowledge(inner: Arc<Inner>, session: SessionId, calls: Ve
     if let Ok(Adopted { sandbox: Some(sandbox), .. }) = inner.hands.backend.adopt(&session).await {
         drop(sandbox.acknowledge(&calls).await);
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

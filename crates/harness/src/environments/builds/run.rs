@@ -18,6 +18,7 @@ use super::Recipe;
 use super::recipe;
 use super::recipe::Step;
 use super::workshop::Workshop;
+use crate::error::chain;
 use crate::limits;
 
 /// How often a build says how far it is, and whoever waits for another node looks.
@@ -234,15 +235,4 @@ impl Failure {
         };
         Self { reason }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
