@@ -47,7 +47,7 @@ pub(super) fn give_up_privilege(spec: &Spec, user_namespace: Option<OwnedFd>) ->
     let data = spec.data_bytes_max.map(|bytes| (libc::RLIMIT_DATA, bytes));
     let file = spec.file_bytes_max.map(|bytes| (libc::RLIMIT_FSIZE, bytes));
     limit_resources([processes, data, file].into_iter().flatten())?;
-    shed()?;
+    shed(&KEPT, &KEPT)?;
     die_with_the_spawner()
 }
 
@@ -58,11 +58,13 @@ pub(super) fn give_up_privilege(spec: &Spec, user_namespace: Option<OwnedFd>) ->
 pub(super) fn give_up_container_privilege(spec: &contain::Spec) -> Result<(), Error> {
     sys::become_root(true).step("become the container's root")?;
     limit_resources(spec.file_bytes_max.map(|bytes| (libc::RLIMIT_FSIZE, bytes)))?;
-    shed()
+    shed(&KEPT, &KEPT)
 }
 
-fn shed() -> Result<(), Error> {
-    drop_capabilities()?;
+/// Gives up every capability but `kept`, and for good all but `bounding`, and what could bring any back or show this
+/// process's memory.
+pub(crate) fn shed(bounding: &[u64], kept: &[u64]) -> Result<(), Error> {
+    drop_capabilities(bounding, kept)?;
     sys::control_process(libc::PR_SET_NO_NEW_PRIVS, 1).step("give up new privileges")?;
     sys::control_process(libc::PR_SET_DUMPABLE, 0).step("hide this process's memory")
 }
@@ -79,9 +81,9 @@ fn limit_resources(further: impl IntoIterator<Item = Limit>) -> Result<(), Error
     limits.into_iter().try_for_each(|(kind, most)| sys::limit_resource(kind, most)).step("limit resources")
 }
 
-fn drop_capabilities() -> Result<(), Error> {
-    let kept = KEPT.iter().fold(0, |bits, capability| bits | 1 << capability);
-    for capability in (0..=CAPABILITY_MAX).filter(|capability| !KEPT.contains(capability)) {
+fn drop_capabilities(bounding: &[u64], kept: &[u64]) -> Result<(), Error> {
+    let kept = kept.iter().fold(0, |bits, capability| bits | 1 << capability);
+    for capability in (0..=CAPABILITY_MAX).filter(|capability| !bounding.contains(capability)) {
         match sys::control_process(libc::PR_CAPBSET_DROP, capability) {
             Ok(()) => {}
             // Numbers past the kernel's last capability.

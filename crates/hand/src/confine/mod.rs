@@ -108,6 +108,19 @@ pub enum Identity {
     },
 }
 
+impl Identity {
+    /// The user namespace that is to be entered last, if there is one: it was passed to this process.
+    pub(crate) fn user_namespace(self) -> Result<Option<OwnedFd>, Error> {
+        match self {
+            Self::Range { .. } => {
+                let namespace = sys::inherited(USER_NAMESPACE_FD);
+                namespace.map(Some).ok_or_else(|| Error::new("find the user namespace", "it was not passed"))
+            }
+            Self::Entered { .. } => Ok(None),
+        }
+    }
+}
+
 /// A folder of the host to show inside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,13 +166,7 @@ pub fn read_start(control: BorrowedFd<'_>) -> Result<Start, Error> {
 /// Raises the walls around this process. When it returns, the process is shut in for good. Answers the listeners for
 /// connections to the outside, which are to be handed over.
 pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
-    let user_namespace = match spec.identity {
-        Identity::Range { .. } => {
-            let namespace = sys::inherited(USER_NAMESPACE_FD);
-            Some(namespace.ok_or_else(|| Error::new("find the user namespace", "it was not passed"))?)
-        }
-        Identity::Entered { .. } => None,
-    };
+    let user_namespace = spec.identity.user_namespace()?;
     sys::set_umask(0);
     identity::die_with_the_spawner()?;
     sys::unshare(libc::CLONE_NEWCGROUP).step("make a control group namespace")?;

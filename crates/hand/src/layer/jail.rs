@@ -5,16 +5,14 @@
 
 use std::os::fd::AsFd;
 
-use libc::c_ulong;
-
 use super::LayerSpec;
 use crate::confine::Error;
 use crate::confine::Identity;
-use crate::confine::USER_NAMESPACE_FD;
 use crate::confine::bound_counts;
 use crate::confine::c_path;
 use crate::confine::error::Step;
 use crate::confine::identity::die_with_the_spawner;
+use crate::confine::identity::shed;
 use crate::confine::seccomp;
 use crate::confine::sys;
 use crate::confine::sys::ATTRIBUTE_NO_DEV;
@@ -24,17 +22,10 @@ use crate::confine::sys::ATTRIBUTE_NO_SUID;
 /// What it takes to write files of any owner: `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`, `CAP_FSETID`. They count inside
 /// the user namespace only.
 const KEPT: [u64; 4] = [0, 1, 3, 4];
-const CAPABILITY_MAX: u64 = 63;
 
 /// Shuts this process in with the folder of `spec`, which is `/` from then on.
 pub(super) fn enter(spec: &LayerSpec) -> Result<(), Error> {
-    let user_namespace = match spec.identity {
-        Identity::Range { .. } => {
-            let namespace = sys::inherited(USER_NAMESPACE_FD);
-            Some(namespace.ok_or_else(|| Error::new("find the user namespace", "it was not passed"))?)
-        }
-        Identity::Entered { .. } => None,
-    };
+    let user_namespace = spec.identity.user_namespace()?;
     sys::set_umask(0);
     die_with_the_spawner()?;
     sys::mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"").step("make mounts private")?;
@@ -62,24 +53,7 @@ pub(super) fn enter(spec: &LayerSpec) -> Result<(), Error> {
     };
     sys::become_root(drops_groups).step("become the root of the user namespace")?;
     sys::limit_resource(libc::RLIMIT_CORE, 0).step("limit resources")?;
-    drop_capabilities()?;
-    sys::control_process(libc::PR_SET_NO_NEW_PRIVS, 1).step("give up new privileges")?;
-    sys::control_process(libc::PR_SET_DUMPABLE, 0).step("hide this process's memory")?;
+    shed(&[], &KEPT)?;
     die_with_the_spawner()?;
     seccomp::install()
-}
-
-fn drop_capabilities() -> Result<(), Error> {
-    for capability in 0..=CAPABILITY_MAX {
-        match sys::control_process(libc::PR_CAPBSET_DROP, capability) {
-            Ok(()) => {}
-            // Numbers past the kernel's last capability.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-            Err(error) => return Err(error).step("drop a capability"),
-        }
-    }
-    let clear_all = c_ulong::try_from(libc::PR_CAP_AMBIENT_CLEAR_ALL).expect("a small positive number");
-    sys::control_process(libc::PR_CAP_AMBIENT, clear_all).step("drop ambient capabilities")?;
-    let kept = KEPT.iter().fold(0, |bits, capability| bits | 1 << capability);
-    sys::set_capabilities(kept).step("drop capabilities")
 }
