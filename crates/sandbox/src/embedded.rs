@@ -309,6 +309,10 @@ fn unexpected(answer: &Answer) -> Error {
 impl Backend for Embedded {
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
         let Spec { session, limits, root, variables, network, makes_layer } = spec;
+        // Every call comes by here, and most need nothing of what is put together below.
+        if let Some(connection) = self.connected(session) {
+            return Ok(connection);
+        }
         let (limits, root, variables) = (*limits, root.clone(), variables.clone());
         let (has_network, makes_layer) = (network.is_some(), *makes_layer);
         let kind = Kind { limits, root, variables, has_network, makes_layer };

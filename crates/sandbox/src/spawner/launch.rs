@@ -135,9 +135,9 @@ impl Launcher {
             self.prepare_at = None;
             Volumes::release(files.spare());
             let own = files.prepare()?;
-            let own = self.bound(own, &self.kind.clone())?;
-            let hand = self.make()?;
             let kind = self.kind.clone();
+            let own = self.bound(own, &kind)?;
+            let hand = self.make()?;
             let launched = self.begin(hand, files, own, &kind)?;
             self.spare = Some(Spare { launched, kind, is_up: false });
         }
@@ -174,12 +174,11 @@ impl Launcher {
     /// The spare sandbox if it is fit for the session. Otherwise it stays for another, or goes.
     fn hand_over(
         &mut self,
-        spare: Spare,
+        mut spare: Spare,
         files: &Files,
         kind: &Kind,
         session: &SessionId,
     ) -> Option<Launched> {
-        let mut spare = spare;
         let word = if spare.is_up { Said::Nothing } else { said(spare.launched.control.as_fd()) };
         let progress = match word {
             _ if spare.is_up => Progress::Up,
