@@ -203,11 +203,14 @@ def run_turn(client: Anthropic, session_id: str, text: str, **options: Any) -> l
 
 
 def wait_until_idle(client: Anthropic, session_id: str) -> Any:
-    """The session once it is idle; for turns that nobody watches."""
+    """The session once it is idle and nothing that was sent waits; for turns that nobody watches."""
     deadline = time.monotonic() + TURN_SECONDS_MAX
     while time.monotonic() < deadline:
+        # It is idle still for a moment after a message was sent.
+        sent = client.beta.sessions.events.list(session_id)
+        is_picked_up = all(event.processed_at is not None for event in sent)
         found = client.beta.sessions.retrieve(session_id)
-        if found.status == "idle":
+        if is_picked_up and found.status == "idle":
             return found
         time.sleep(0.02)
     raise AssertionError(f"session {session_id} is still {found.status}")

@@ -27,12 +27,23 @@ pub(crate) fn postgres() -> Result<(), Missing> {
     Ok(())
 }
 
-/// What the tests of the sandbox run inside it: the host's own Python, for a sandbox sees the host's `/usr`.
+/// What the tests of the sandbox run in it and beside it, with the package that each is in. A sandbox sees the host's
+/// `/usr`, so only what is there counts.
 pub(crate) fn sandbox_tools() -> Result<(), Missing> {
-    if !std::path::Path::new("/usr/bin/python3").exists() {
-        packages(&["python3", "python3-venv"])?;
+    const TOOLS: [(&str, &[&str]); 6] = [
+        ("python3", &["python3", "python3-venv"]),
+        ("pip3", &["python3-pip"]),
+        ("curl", &["curl"]),
+        ("git", &["git"]),
+        ("ps", &["procps"]),
+        ("zstd", &["zstd"]),
+    ];
+    for (tool, names) in TOOLS {
+        if !std::path::Path::new("/usr/bin").join(tool).exists() {
+            packages(names)?;
+        }
+        println!("found /usr/bin/{tool} for the tests of the sandbox");
     }
-    println!("found /usr/bin/python3 for the tests of the sandbox");
     Ok(())
 }
 

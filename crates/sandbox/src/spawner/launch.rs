@@ -297,16 +297,17 @@ impl Launcher {
             Owners::Subordinate(_) => Maps::Awaited(awaited.as_fd()),
             Owners::Single { users, groups } => Maps::Own { users, groups },
         };
+        let entries = group.entries()?;
         let child = process::start(&Start {
             program: self.program.as_fd(),
             control: theirs.as_fd(),
             user_namespace: range.map(|range| range.namespace.as_fd()),
             group: group.unified(),
+            entries: &entries,
             namespaces: host::namespaces(self.mode),
             maps,
         })?;
         let settled = (|| {
-            group.take_in(child.pid)?;
             if let Owners::Subordinate(subordinate) = &self.owners {
                 subordinate.map(child.pid)?;
                 go.write_all(b"m")?;

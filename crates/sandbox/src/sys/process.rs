@@ -104,6 +104,8 @@ pub(crate) struct Start<'a> {
     pub(crate) user_namespace: Option<BorrowedFd<'a>>,
     /// A control group of version 2 to be born into.
     pub(crate) group: Option<BorrowedFd<'a>>,
+    /// Control groups of version 1 to move into: their `tasks` files.
+    pub(crate) entries: &'a [File],
     /// Kinds of namespace to make.
     pub(crate) namespaces: i32,
     /// How the ids of a new user namespace are mapped.
@@ -150,6 +152,7 @@ struct Prepared {
     control: RawFd,
     user_namespace: RawFd,
     awaited: RawFd,
+    entries: (*const RawFd, usize),
     users: (*const u8, usize),
     groups: (*const u8, usize),
     becomes_root: bool,
@@ -164,11 +167,13 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Child> {
     let control = raised(start.control)?;
     let user_namespace = start.user_namespace.map(raised).transpose()?;
     let program = raised(start.program)?;
+    let entries: Vec<RawFd> = start.entries.iter().map(AsRawFd::as_raw_fd).collect();
     let mut prepared = Prepared {
         program: program.as_raw_fd(),
         control: control.as_raw_fd(),
         user_namespace: user_namespace.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         awaited: -1,
+        entries: (entries.as_ptr(), entries.len()),
         users: (std::ptr::null(), 0),
         groups: (std::ptr::null(), 0),
         becomes_root: !matches!(start.maps, Maps::None),
@@ -277,6 +282,11 @@ extern "C" fn become_program(prepared: *const Prepared) -> ! {
     // strings or to those buffers. Descriptors are this process's own copies.
     unsafe {
         let prepared = &*prepared;
+        for entry in std::slice::from_raw_parts(prepared.entries.0, prepared.entries.1) {
+            if libc::write(*entry, b"0".as_ptr().cast(), 1) != 1 {
+                libc::_exit(119);
+            }
+        }
         if prepared.awaited >= 0 {
             let mut byte = 0u8;
             if libc::read(prepared.awaited, (&raw mut byte).cast(), 1) != 1 {

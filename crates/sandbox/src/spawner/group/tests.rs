@@ -36,10 +36,9 @@ fn grounds(name: &str) -> Vec<(&'static str, Groups)> {
 fn counter(group: &Group) -> Child {
     let script = "while :; do :; done";
     let child = Command::new("/bin/bash").args(["-c", script]).stdout(Stdio::null()).spawn().unwrap();
-    let pid = Pid::try_from(child.id()).unwrap();
-    group.take_in(pid).unwrap();
-    if let Some(unified) = &group.unified {
-        std::fs::write(unified.folder.join("cgroup.procs"), pid.to_string()).unwrap();
+    let unified = group.unified.iter().map(|unified| &unified.folder);
+    for folder in unified.chain(group.separate.iter().map(|(_, folder)| folder)) {
+        std::fs::write(folder.join("cgroup.procs"), child.id().to_string()).unwrap();
     }
     child
 }
