@@ -7,7 +7,7 @@ pub(crate) const CONNECTIONS_MAX: usize = 16;
 /// Bytes that wait to be sent on one connection before it is dropped: two of the largest frames.
 pub(crate) const OUTGOING_BYTES_MAX: usize = 2 * crate::protocol::FRAME_BYTES_MAX;
 /// Bytes read from one descriptor before the others get their turn.
-pub(crate) const READ_TURN_BYTES: usize = 256 << 10;
+pub(crate) const READ_TURN_BYTES: usize = 64 << 10;
 
 /// Results kept until they are acknowledged, together.
 pub(crate) const RESULTS_BYTES_MAX: usize = 128 << 20;
@@ -34,6 +34,8 @@ pub(crate) const COMMAND_TIME_MAX: Duration = Duration::from_mins(10);
 /// Bytes that a shell may report after a call (its exported variables) before it counts as broken.
 pub(crate) const REPORT_BYTES_MAX: usize = 4 << 20;
 
+/// How long nothing has to happen before memory that is not in use goes back to the host.
+pub(crate) const QUIET_TIME: Duration = Duration::from_millis(500);
 /// Time for all idle shells to save their state before a rest goes on without those that have not.
 pub(crate) const REST_TIME: Duration = Duration::from_secs(2);
 /// Bytes of the file that keeps the state of shells; those used longest ago are left out.

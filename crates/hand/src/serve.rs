@@ -33,6 +33,7 @@ use crate::connection::Connection;
 use crate::contain::Door;
 use crate::drains::Drains;
 use crate::limits::CONNECTIONS_MAX;
+use crate::limits::QUIET_TIME;
 use crate::limits::SHELLS_MAX;
 use crate::process;
 use crate::protocol::CallState;
@@ -105,6 +106,8 @@ struct Server {
     rest: Rest,
     /// Number of file tools started, which tells their overflow files apart.
     started: u64,
+    /// When memory that is not in use is given back, unless something happens before.
+    quiet_at: Option<Instant>,
     is_over: bool,
 }
 
@@ -128,6 +131,7 @@ impl Server {
             drains: Drains::default(),
             rest,
             started: 0,
+            quiet_at: Some(Instant::now()),
             is_over: false,
         })
     }
@@ -142,6 +146,7 @@ impl Server {
             sys::poll(&mut set, limit)?;
             for (source, entry) in sources.iter().zip(&set) {
                 if entry.revents != 0 {
+                    self.quiet_at = Some(Instant::now() + QUIET_TIME);
                     self.handle(*source, entry.revents);
                 }
             }
@@ -187,7 +192,8 @@ impl Server {
     fn wake_at(&self, now: Instant) -> Option<Instant> {
         let workers = self.workers.iter().flatten().map(|worker| worker.deadline);
         let shells = self.shells.iter().filter_map(|shell| shell.wake_at(now));
-        workers.chain(shells).chain(self.drains.wake_at()).chain(self.rest.wake_at()).min()
+        let others = self.drains.wake_at().into_iter().chain(self.rest.wake_at()).chain(self.quiet_at);
+        workers.chain(shells).chain(others).min()
     }
 
     /// Indices stay valid while a turn lasts: things are only added to the lists, and removed in `sweep`.
@@ -367,6 +373,9 @@ impl Server {
         }
         self.drains.on_time(now);
         self.end_rest(now);
+        if self.quiet_at.take_if(|at| *at <= now).is_some() {
+            sys::give_back_memory();
+        }
     }
 
     fn sweep(&mut self) {

@@ -7,10 +7,7 @@ use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
 
-use api::ids::SessionId;
 use hand::confine;
 use hand::confine::Bind;
 use hand::confine::Spec;
@@ -20,8 +17,6 @@ use hand::start::Start as Order;
 
 use super::base;
 use super::cell::Plan;
-use super::cell::Said;
-use super::cell::said;
 use super::files::Files;
 use super::files::SessionFiles;
 use super::group::Group;
@@ -31,6 +26,7 @@ use super::host::Unavailable;
 use super::log;
 use super::owners::Owners;
 use super::owners::Range;
+use super::prepare::Prepared;
 use super::volume::Choice;
 use super::volume::Volumes;
 use crate::Base;
@@ -49,9 +45,6 @@ const SHARED_MEMORY_DIVISOR: u64 = 8;
 /// Processes above the bound of the control group that the resource limit leaves, so that the group's bound is the one met.
 const PROCESSES_SLACK: u64 = 64;
 
-/// How long the making of a spare waits after a sandbox was asked for: the call that it is for shall have the processors.
-const PREPARE_PAUSE: Duration = Duration::from_millis(5);
-
 /// Everything that making sandboxes takes.
 #[derive(Debug)]
 pub(super) struct Launcher {
@@ -60,21 +53,9 @@ pub(super) struct Launcher {
     pub(super) groups: Groups,
     pub(super) volumes: Volumes,
     program: OwnedFd,
-    spare: Option<Spare>,
-    /// What the last sandbox that was asked for was to be: the next one is likely to be the same.
-    kind: Kind,
-    /// When the next spare is made.
-    prepare_at: Option<Instant>,
+    pub(super) prepared: Prepared,
     /// Names the control groups.
     made: u64,
-}
-
-/// A sandbox that nobody has asked for yet.
-#[derive(Debug)]
-struct Spare {
-    launched: Launched,
-    kind: Kind,
-    is_up: bool,
 }
 
 /// How far a hand has come.
@@ -108,115 +89,37 @@ impl Launcher {
             Err(unavailable) => return Ok(Err(unavailable)),
         };
         let program = process::sealed_program(crate::HAND)?;
-        let kind = Kind {
-            limits: Limits::default(),
-            root: Root::default(),
-            variables: BTreeMap::new(),
-            has_network: true,
-            makes_layer: false,
-        };
         Ok(Ok(Self {
             mode,
             owners: Owners::new(mode, seed),
             groups,
             volumes,
             program,
-            spare: None,
-            kind,
-            prepare_at: Some(Instant::now()),
+            prepared: Prepared::new(),
             made: 0,
         }))
     }
 
-    /// Makes a sandbox that nobody has asked for yet, over empty folders, like the last one that was asked for: the next
-    /// session without files gets it with its walls up.
-    pub(super) fn prepare(&mut self, files: &mut Files) -> io::Result<()> {
-        if self.prepare_at().is_some_and(|at| at <= Instant::now()) {
-            self.prepare_at = None;
-            Volumes::release(files.spare());
-            let own = files.prepare()?;
-            let kind = self.kind.clone();
-            let own = self.bound(own, &kind)?;
-            let hand = self.make()?;
-            let launched = self.begin(hand, files, own, &kind)?;
-            self.spare = Some(Spare { launched, kind, is_up: false });
-        }
-        Ok(())
-    }
-
-    /// When a spare sandbox is due; `None` while there is one.
-    pub(super) fn prepare_at(&self) -> Option<Instant> {
-        self.prepare_at.filter(|_| self.spare.is_none())
-    }
-
-    /// Gives the spare sandbox up, for the end.
-    pub(super) fn give_up_spare(&mut self) {
-        if let Some(spare) = self.spare.take() {
-            self.undo(spare.launched);
-        }
-    }
-
     /// Starts a sandbox: its hand raises the walls from now on, or has done so already.
     pub(super) fn launch(&mut self, files: &Files, plan: &Plan) -> io::Result<Launched> {
-        let kind = &plan.kind;
-        self.prepare_at = Some(Instant::now() + PREPARE_PAUSE);
-        if let Some(spare) = self.spare.take()
-            && let Some(launched) = self.hand_over(spare, files, kind, &plan.session)
-        {
+        if let Some(launched) = self.take_spare(files, plan) {
             return Ok(launched);
         }
-        self.kind = kind.clone();
-        let own = self.bound(files.session(&plan.session)?, kind)?;
-        let hand = self.make()?;
-        self.begin(hand, files, own, kind)
-    }
-
-    /// The spare sandbox if it is fit for the session. Otherwise it stays for another, or goes.
-    fn hand_over(
-        &mut self,
-        mut spare: Spare,
-        files: &Files,
-        kind: &Kind,
-        session: &SessionId,
-    ) -> Option<Launched> {
-        let word = if spare.is_up { Said::Nothing } else { said(spare.launched.control.as_fd()) };
-        let progress = match word {
-            _ if spare.is_up => Progress::Up,
-            Said::Ready(listeners) => {
-                spare.launched.listeners = listeners;
-                Progress::Up
-            }
-            Said::Nothing => Progress::Spare,
-            Said::Failed(_) | Said::Gone => {
-                log("the spare sandbox has gone");
-                self.undo(spare.launched);
-                return None;
-            }
-        };
-        let is_up = progress == Progress::Up;
-        if spare.kind != *kind {
-            self.undo(spare.launched);
-            return None;
-        }
-        // A session may have folders of its own. While the walls are being raised the spare ones stay where they are.
-        let is_given = if is_up { files.give_spare(session) } else { !files.has(session) };
-        if is_given {
-            return Some(Launched { progress, ..spare.launched });
-        }
-        self.spare = Some(Spare { is_up, ..spare });
-        None
+        let own = self.bound(files.session(&plan.session)?, &plan.kind)?;
+        let hand = self.hand()?;
+        self.begin(hand, files, own, &plan.kind)
     }
 
     /// Bounds what is written to a session's folders, before the hand is born: it sees what is mounted then. What is to
     /// become a layer stays where the layers are, and is watched.
-    fn bound(&mut self, own: SessionFiles, kind: &Kind) -> io::Result<SessionFiles> {
+    pub(super) fn bound(&mut self, own: SessionFiles, kind: &Kind) -> io::Result<SessionFiles> {
         if kind.makes_layer {
             return Ok(own);
         }
         Ok(SessionFiles { writable: self.volumes.prepare(&own.writable, &kind.limits)?, ..own })
     }
 
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         launched: Launched,
         files: &Files,
@@ -238,8 +141,8 @@ impl Launcher {
         }
     }
 
-    /// A hand that waits for its specification, in groups without limits.
-    fn make(&mut self) -> io::Result<Launched> {
+    /// A new hand that waits for its specification, in groups without limits.
+    pub(super) fn make(&mut self) -> io::Result<Launched> {
         self.made += 1;
         let mut group = self.groups.make(&self.made.to_string())?;
         let range = match self.owners.take() {

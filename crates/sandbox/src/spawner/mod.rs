@@ -15,6 +15,7 @@ pub(crate) mod group;
 pub(crate) mod host;
 pub(crate) mod launch;
 pub(crate) mod owners;
+mod prepare;
 mod requests;
 mod serve;
 mod trash;

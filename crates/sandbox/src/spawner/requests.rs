@@ -208,6 +208,9 @@ impl Spawner {
         match cell.said() {
             Said::Nothing => {}
             Said::Ready(listeners) => {
+                if let Ok(launcher) = &mut self.launcher {
+                    launcher.prepared.postpone();
+                }
                 cell.door.listeners = listeners;
                 self.egress.admit(session, &cell.door);
                 let State::Starting { waiting, is_spare, .. } =

@@ -198,7 +198,8 @@ impl Spawner {
         let look = (!self.cells.is_empty()).then(|| self.watch.look_at());
         // Nothing is prepared while somebody waits, nor at the end.
         let is_free = self.closing.is_none() && starting.clone().next().is_none();
-        let spare = self.launcher.as_ref().ok().and_then(Launcher::prepare_at).filter(|_| is_free);
+        let spare =
+            self.launcher.as_ref().ok().and_then(|launcher| launcher.prepared.due()).filter(|_| is_free);
         let door = self.egress.start_at().filter(|_| self.closing.is_none());
         let next = starting
             .chain(alone)
@@ -339,7 +340,7 @@ impl Spawner {
         self.watch.end();
         self.trash.end();
         if let Ok(launcher) = &mut self.launcher {
-            launcher.give_up_spare();
+            launcher.give_up_prepared();
             for _ in 0..100 {
                 if launcher.groups.tidy() {
                     break;
