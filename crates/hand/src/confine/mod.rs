@@ -169,6 +169,9 @@ pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     let user_namespace = spec.identity.user_namespace()?;
     sys::set_umask(0);
     identity::die_with_the_spawner()?;
+    // Not before now: while this process waited, the spawner may have mounted something for the session, and what it has
+    // unmounted must not be held.
+    sys::unshare(libc::CLONE_NEWNS).step("make a mount namespace")?;
     sys::unshare(libc::CLONE_NEWCGROUP).step("make a control group namespace")?;
     let captured = root::assemble(spec, user_namespace.as_ref().map(AsFd::as_fd))?;
     sys::raise_loopback().step("bring the loopback device up")?;

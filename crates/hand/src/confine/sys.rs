@@ -193,7 +193,7 @@ pub(crate) fn control_process(option: c_int, argument: c_ulong) -> io::Result<()
 }
 
 /// Leaves the given kinds of namespace for new ones.
-pub(super) fn unshare(kinds: c_int) -> io::Result<()> {
+pub(crate) fn unshare(kinds: c_int) -> io::Result<()> {
     // SAFETY: a plain flag.
     check(unsafe { libc::unshare(kinds) }.into()).map(drop)
 }

@@ -28,6 +28,7 @@ pub(super) fn enter(spec: &LayerSpec) -> Result<(), Error> {
     let user_namespace = spec.identity.user_namespace()?;
     sys::set_umask(0);
     die_with_the_spawner()?;
+    sys::unshare(libc::CLONE_NEWNS).step("make a mount namespace")?;
     sys::mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"").step("make mounts private")?;
     std::env::set_current_dir(&spec.stage).step("enter the stage")?;
     let tree = sys::clone_mount(&c_path(&spec.folder)?, false).step("capture the folder")?;

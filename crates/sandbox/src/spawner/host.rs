@@ -18,8 +18,8 @@ use crate::sys::process::Forked;
 /// `NET_ADMIN`, `SYS_ADMIN`.
 const NEEDED: [u32; 8] = [0, 1, 3, 5, 6, 7, 12, 21];
 
-const NAMESPACES: i32 =
-    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+/// What a hand is born into. It makes its mount namespace when it is told what it is to be, by what is mounted then.
+const NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 /// Why no sandbox can be made here.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ fn maps_ranges() -> bool {
 
 /// Makes every kind of namespace once, and uses the power that it should give.
 fn try_namespaces() -> io::Result<()> {
-    match process::fork(NAMESPACES | libc::CLONE_NEWUSER)? {
+    match process::fork(NAMESPACES | libc::CLONE_NEWNS | libc::CLONE_NEWUSER)? {
         Forked::Child => {
             let status = process::make_mounts_private().map_err(|error| error.raw_os_error());
             process::exit_copy(status.map_or_else(|errno| errno.unwrap_or(libc::EPERM), |()| 0))
