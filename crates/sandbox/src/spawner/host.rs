@@ -28,6 +28,21 @@ pub(crate) struct Unavailable {
     pub(crate) remedy: String,
 }
 
+/// Why folders cannot be shown to sandboxes that run, and how they could be.
+pub(crate) const ENTERING: &str =
+    "this user may not enter the sandboxes that it makes: it has not the capability SYS_PTRACE";
+pub(crate) const ENTERING_REMEDY: &str =
+    "give the server CAP_SYS_PTRACE (in a container: `--cap-add SYS_PTRACE`)";
+
+/// Whether this process may enter the sandboxes that it makes. Who is not root owns their user namespaces.
+pub(crate) fn can_enter(mode: Mode) -> bool {
+    const SYS_PTRACE: u32 = 19;
+    match mode {
+        Mode::Root => effective_capabilities() >> SYS_PTRACE & 1 == 1,
+        Mode::SubordinateIds | Mode::SingleId => true,
+    }
+}
+
 /// How sandboxes can be made by this process, as far as can be told without making one.
 pub(crate) fn mode() -> Result<Mode, Unavailable> {
     if !Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {

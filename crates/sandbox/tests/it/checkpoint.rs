@@ -32,7 +32,7 @@ cd - >/dev/null
 
 const SHELL: &str = r#"pwd; echo "$COLOUR"; say hello"#;
 
-async fn pack(ground: &Ground, spec: &Spec) -> Vec<u8> {
+pub(crate) async fn pack(ground: &Ground, spec: &Spec) -> Vec<u8> {
     let mut reader = ground.backend.pack(&spec.session).await.unwrap();
     let mut all = Vec::new();
     loop {
@@ -43,7 +43,7 @@ async fn pack(ground: &Ground, spec: &Spec) -> Vec<u8> {
     }
 }
 
-async fn unpack(ground: &Ground, spec: &Spec, packed: &[u8]) {
+pub(crate) async fn unpack(ground: &Ground, spec: &Spec, packed: &[u8]) {
     // The worker that packed is gone a moment after its last word.
     let begin = Instant::now();
     let mut writer = loop {
