@@ -54,9 +54,6 @@ const ATTEMPTS_MAX: usize = 3;
 const DYING_MAX: usize = 100;
 const DYING_PAUSE: Duration = Duration::from_millis(5);
 
-/// What a spawner lacks that may not enter the sandboxes that it has made.
-const ENTERING: &str = "showing folders to sandboxes, as root without the capability SYS_PTRACE,";
-
 /// How the embedded back end is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -211,16 +208,6 @@ impl Embedded {
         match self.ask(ask).await? {
             (Answer::Ended, _) => Ok(()),
             (Answer::Failed { reason }, _) => Err(Error::Layer { attempt, reason }),
-            (answer, _) => Err(unexpected(&answer)),
-        }
-    }
-
-    /// Asks for a change of what is mounted.
-    async fn show(&self, ask: Ask, attempt: String) -> Result<(), Error> {
-        match self.ask(ask).await? {
-            (Answer::Ended, _) => Ok(()),
-            (Answer::Failed { reason }, _) => Err(Error::Layer { attempt, reason }),
-            (Answer::Unavailable { .. }, _) => Err(Error::Unsupported { what: ENTERING }),
             (answer, _) => Err(unexpected(&answer)),
         }
     }
@@ -430,12 +417,12 @@ impl Backend for Embedded {
 
     async fn mount(&self, session: &SessionId, mount: &Mount) -> Result<(), Error> {
         let attempt = format!("mount {} in the sandbox of session {session}", mount.target);
-        self.show(Ask::Mount { session: session.clone(), mount: mount.clone() }, attempt).await
+        self.order(Ask::Mount { session: session.clone(), mount: mount.clone() }, attempt).await
     }
 
     async fn unmount(&self, session: &SessionId, target: &MountTarget) -> Result<(), Error> {
         let attempt = format!("unmount {target} in the sandbox of session {session}");
-        self.show(Ask::Unmount { session: session.clone(), target: target.clone() }, attempt).await
+        self.order(Ask::Unmount { session: session.clone(), target: target.clone() }, attempt).await
     }
 
     async fn put_file(&self, place: &FilePlace) -> Result<FileWriter, Error> {

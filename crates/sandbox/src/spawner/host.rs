@@ -15,8 +15,8 @@ use crate::sys::process;
 use crate::sys::process::Forked;
 
 /// Capabilities without which walls cannot be made as root: `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `KILL`, `SETGID`, `SETUID`,
-/// `NET_ADMIN`, `SYS_ADMIN`.
-const NEEDED: [u32; 8] = [0, 1, 3, 5, 6, 7, 12, 21];
+/// `NET_ADMIN`, `SYS_PTRACE` (to reach the namespaces of processes that act as others), `SYS_ADMIN`.
+const NEEDED: [u32; 9] = [0, 1, 3, 5, 6, 7, 12, 19, 21];
 
 const NAMESPACES: i32 =
     libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -26,21 +26,6 @@ const NAMESPACES: i32 =
 pub(crate) struct Unavailable {
     pub(crate) reason: String,
     pub(crate) remedy: String,
-}
-
-/// Why folders cannot be shown to sandboxes that run, and how they could be.
-pub(crate) const ENTERING: &str =
-    "this user may not enter the sandboxes that it makes: it has not the capability SYS_PTRACE";
-pub(crate) const ENTERING_REMEDY: &str =
-    "give the server CAP_SYS_PTRACE (in a container: `--cap-add SYS_PTRACE`)";
-
-/// Whether this process may enter the sandboxes that it makes. Who is not root owns their user namespaces.
-pub(crate) fn can_enter(mode: Mode) -> bool {
-    const SYS_PTRACE: u32 = 19;
-    match mode {
-        Mode::Root => effective_capabilities() >> SYS_PTRACE & 1 == 1,
-        Mode::SubordinateIds | Mode::SingleId => true,
-    }
 }
 
 /// How sandboxes can be made by this process, as far as can be told without making one.

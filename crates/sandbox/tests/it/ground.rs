@@ -48,6 +48,11 @@ impl Ground {
         Self::of(&["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], Some(NOBODY))
     }
 
+    /// A ground whose spawner is root's, without a capability.
+    pub(crate) fn of_root_without(capability: &str) -> Self {
+        Self::of(&["/usr/bin/setpriv", &format!("--bounding-set=-{capability}")], None)
+    }
+
     /// A ground whose spawner is an unprivileged user's whom the host grants subordinate ids; nothing of that is seen outside
     /// of it. `None`, with the reason printed, where the programs for it are missing.
     pub(crate) fn of_subordinate() -> Option<Self> {

@@ -11,7 +11,6 @@ use sandbox::Folder;
 use sandbox::Mode;
 use sandbox::Mount;
 use sandbox::Spec;
-use sandbox::Status;
 
 use crate::ground::Ground;
 use crate::ground::chain;
@@ -47,8 +46,8 @@ pub(crate) async fn put(
     writer.finish().await
 }
 
-/// Asserts that this ground is of the mode that it is called by, and passes its status on.
-pub(crate) async fn assert_mode(name: &str, ground: &Ground) -> Status {
+/// Asserts that this ground is of the mode that it is called by.
+async fn assert_mode(name: &str, ground: &Ground) {
     let status = ground.backend.spawner().await.unwrap_or_else(|error| panic!("{}", chain(&error))).status;
     let expected = match name {
         "root" => Mode::Root,
@@ -56,7 +55,6 @@ pub(crate) async fn assert_mode(name: &str, ground: &Ground) -> Status {
         _ => Mode::SubordinateIds,
     };
     assert_eq!(status.mode, Some(expected));
-    status
 }
 
 #[tokio::test]
@@ -190,6 +188,18 @@ async fn a_mount_that_would_hide_others_or_change_its_access_is_refused() {
     assert!(matches!(error, Error::SetUp { .. }), "{error}");
     // It has left nothing that runs.
     assert_eq!(ground.backend.list().await.unwrap(), [spec.session]);
+}
+
+#[tokio::test]
+async fn root_that_may_not_reach_namespaces_makes_sandboxes_as_others_do() {
+    let ground = Ground::of_root_without("sys_ptrace");
+    let mut spec = ground.spec();
+    spec.mounts = vec![read_only("/mnt/shown")];
+    let hands = ground.provision(&spec).await;
+    assert_mode("single id", &ground).await;
+    put(&ground.backend, &spec, &in_mount(&spec.mounts[0]), "file", b"fine").await.unwrap();
+    let look = "cat /mnt/shown/file; touch /mnt/shown/x 2>/dev/null || echo refused";
+    assert_eq!(hands.bash(look).await, "finerefused");
 }
 
 #[test]

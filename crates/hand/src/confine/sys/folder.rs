@@ -65,7 +65,7 @@ pub fn remove_folder(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
 
 /// Gives an open file a name. It may be one that was made without any.
 pub fn link(file: BorrowedFd<'_>, folder: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    let from = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("a plain path");
+    let from = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(io::Error::other)?;
     let (to, follow) = (folder.as_raw_fd(), libc::AT_SYMLINK_FOLLOW);
     // SAFETY: NUL-terminated names, an open descriptor, and a flag.
     check(unsafe { libc::linkat(libc::AT_FDCWD, from.as_ptr(), to, name.as_ptr(), follow) }.into()).map(drop)

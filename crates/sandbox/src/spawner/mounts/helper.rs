@@ -231,6 +231,7 @@ fn receive(captured: &OwnedFd) -> Result<OwnedFd, String> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn text(error: impl ToString) -> String {
     error.to_string()
 }

@@ -20,7 +20,6 @@ use self::helper::Helper;
 use super::cell::Cell;
 use super::cell::State;
 use super::cell::Waiter;
-use super::host;
 use super::serve::Spawner;
 use crate::Access;
 use crate::MOUNTS_MAX;
@@ -102,9 +101,6 @@ impl Spawner {
                 }
                 None => {}
             }
-            if !self.can_enter() {
-                return self.cannot_enter(waiter);
-            }
             self.begin(&session, vec![mount.clone()], |_| Purpose::Mount(waiter, mount));
         } else {
             let made = self.make_mount(&session, &mount).map(drop);
@@ -147,9 +143,6 @@ impl Spawner {
         if wanted.len() > MOUNTS_MAX || wanted.windows(2).any(|pair| pair[0].target == pair[1].target) {
             return self.give_up(session, "it has too many mounts, or two in one place");
         }
-        if !self.can_enter() {
-            return self.give_up(session, host::ENTERING);
-        }
         self.begin(session, wanted, Purpose::Start);
     }
 
@@ -175,7 +168,7 @@ impl Spawner {
             });
             match made {
                 Ok(folder) => folders.push((folder, mount.clone())),
-                Err(error) => return self.not_changed(session, purpose(mounts), &error.to_string()),
+                Err(error) => return self.not_changed(session, &purpose(mounts), &error.to_string()),
             }
         }
         self.make_change(session, &Change::Attach(folders), purpose(mounts));
@@ -183,7 +176,7 @@ impl Spawner {
 
     fn make_change(&mut self, session: &SessionId, change: &Change, purpose: Purpose) {
         let (Some(cell), Ok(launcher)) = (self.cells.get(session), &self.launcher) else {
-            return self.not_changed(session, purpose, "no sandbox runs");
+            return self.not_changed(session, &purpose, "no sandbox runs");
         };
         match Helper::start(&launcher.owners, cell, change) {
             Ok(helper) => {
@@ -192,7 +185,7 @@ impl Spawner {
                 let running = Running { session: session.clone(), helper, deadline, purpose };
                 self.changes.running.insert(self.changes.last, running);
             }
-            Err(error) => self.not_changed(session, purpose, &error.to_string()),
+            Err(error) => self.not_changed(session, &purpose, &error.to_string()),
         }
     }
 
@@ -208,9 +201,9 @@ impl Spawner {
         };
         match helper.outcome() {
             Ok(trees) => self.changed(&session, purpose, trees),
-            Err(Failure::Said(reason)) => self.not_changed(&session, purpose, &reason),
+            Err(Failure::Said(reason)) => self.not_changed(&session, &purpose, &reason),
             Err(Failure::Silent) => {
-                self.is_not_known(&session, purpose, "the process that does it was killed")
+                self.is_not_known(&session, &purpose, "the process that does it was killed");
             }
         }
         self.take_turns(&session);
@@ -240,15 +233,15 @@ impl Spawner {
         }
     }
 
-    fn not_changed(&mut self, session: &SessionId, purpose: Purpose, reason: &str) {
+    fn not_changed(&mut self, session: &SessionId, purpose: &Purpose, reason: &str) {
         match purpose {
             Purpose::Start(_) => self.give_up(session, reason),
-            Purpose::Mount(waiter, _) | Purpose::Unmount(waiter, _) => self.fail(waiter, reason),
+            Purpose::Mount(waiter, _) | Purpose::Unmount(waiter, _) => self.fail(*waiter, reason),
         }
     }
 
     /// A change was broken off. What is mounted now is not known, so that the sandbox cannot go on.
-    fn is_not_known(&mut self, session: &SessionId, purpose: Purpose, reason: &str) {
+    fn is_not_known(&mut self, session: &SessionId, purpose: &Purpose, reason: &str) {
         self.give_up(session, &format!("a change of its mounts was broken off: {reason}"));
         self.not_changed(session, purpose, reason);
     }
@@ -307,7 +300,7 @@ impl Spawner {
                 continue;
             };
             helper.end();
-            self.is_not_known(&session, purpose, "it took too long");
+            self.is_not_known(&session, &purpose, "it took too long");
             self.take_turns(&session);
         }
     }
@@ -328,15 +321,6 @@ impl Spawner {
         let there = there.map(|(other, shown)| Mount { target: other.clone(), access: shown.access });
         let all = there.chain(earlier.iter().map(|(_, mount)| mount.clone()));
         all.filter(|other| target.is_below(&other.target)).max_by_key(|other| other.target.as_str().len())
-    }
-
-    fn can_enter(&self) -> bool {
-        self.launcher.as_ref().is_ok_and(|launcher| host::can_enter(launcher.mode))
-    }
-
-    fn cannot_enter(&mut self, waiter: Waiter) {
-        let (reason, remedy) = (host::ENTERING.to_owned(), host::ENTERING_REMEDY.to_owned());
-        self.reply(waiter, Answer::Unavailable { reason, remedy }, None);
     }
 }
 
