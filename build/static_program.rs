@@ -23,7 +23,7 @@ const CLEARED: [&str; 10] = [
     "CLIPPY_ARGS",
 ];
 
-/// Builds the program of this crate and puts it into OUT_DIR under its name.
+/// Builds the program of this crate and puts it into `OUT_DIR` under its name.
 pub(crate) fn embed(program: &str) {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let workspace = manifest_dir.join("../..");

@@ -115,6 +115,7 @@ impl Environments {
             variables: self.variables(&environment.sandbox),
             network: self.policy(environment).await.map(Arc::new),
             makes_layer: false,
+            mounts: Vec::new(),
         })
     }
 

@@ -22,9 +22,15 @@ use tokio::process::Command;
 use crate::Adopted;
 use crate::Backend;
 use crate::Error;
+use crate::FilePath;
+use crate::FilePlace;
+use crate::FileWriter;
+use crate::Folder;
 use crate::LayerName;
 use crate::LayerReader;
 use crate::LayerWriter;
+use crate::Mount;
+use crate::MountTarget;
 use crate::Place;
 use crate::Report;
 use crate::Sandbox;
@@ -32,6 +38,7 @@ use crate::Spec;
 use crate::Status;
 use crate::Usage;
 use crate::connection::Connection;
+use crate::given;
 use crate::link::Answered;
 use crate::link::Link;
 use crate::turns::Turns;
@@ -308,7 +315,7 @@ fn unexpected(answer: &Answer) -> Error {
 #[async_trait]
 impl Backend for Embedded {
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
-        let Spec { session, limits, root, variables, network, makes_layer } = spec;
+        let Spec { session, limits, root, variables, network, makes_layer, mounts } = spec;
         // Every call comes by here, and most need nothing of what is put together below.
         if let Some(connection) = self.connected(session) {
             return Ok(connection);
@@ -318,7 +325,8 @@ impl Backend for Embedded {
         let kind = Kind { limits, root, variables, has_network, makes_layer };
         let policy = network.as_ref().map(|policy| Arc::from(policy_text(policy)));
         let alive_max = self.config.alive_max;
-        let ask = Ask::Provision { session: session.clone(), kind, policy, alive_max };
+        let (session_id, mounts) = (session.clone(), mounts.clone());
+        let ask = Ask::Provision { session: session_id, kind, mounts, policy, alive_max };
         match self.connect(session, ask).await? {
             Ok(connection) => Ok(connection),
             Err(_) => Err(Error::Lost { session: session.clone() }),
@@ -405,6 +413,33 @@ impl Backend for Embedded {
 
     async fn remove_layer(&self, layer: &LayerName) -> Result<(), Error> {
         self.order(Ask::RemoveLayer { layer: layer.clone() }, format!("remove layer {layer}")).await
+    }
+
+    async fn mount(&self, session: &SessionId, mount: &Mount) -> Result<(), Error> {
+        let attempt = format!("mount {} in the sandbox of session {session}", mount.target);
+        self.order(Ask::Mount { session: session.clone(), mount: mount.clone() }, attempt).await
+    }
+
+    async fn unmount(&self, session: &SessionId, target: &MountTarget) -> Result<(), Error> {
+        let attempt = format!("unmount {target} in the sandbox of session {session}");
+        self.order(Ask::Unmount { session: session.clone(), target: target.clone() }, attempt).await
+    }
+
+    async fn put_file(&self, place: &FilePlace) -> Result<FileWriter, Error> {
+        let ask = Ask::NewFile { session: place.session.clone(), folder: place.folder.clone() };
+        let link = self.link().await?;
+        let answered = link.ask(ask).await.map_err(|source| Error::Spawner { attempt: "ask", source })?;
+        match answered {
+            (Answer::File, Some(file)) => Ok(FileWriter::of_spawner(file, place.clone(), link)),
+            (Answer::Failed { reason }, _) => Err(given::failed(place, &reason)),
+            (answer, _) => Err(unexpected(&answer)),
+        }
+    }
+
+    async fn remove_file(&self, session: &SessionId, folder: &Folder, path: &FilePath) -> Result<(), Error> {
+        let attempt = format!("take the file {path} from session {session}");
+        let (session, folder, path) = (session.clone(), folder.clone(), path.clone());
+        self.order(Ask::RemoveFile { session, folder, path }, attempt).await
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, Error> {

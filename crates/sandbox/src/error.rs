@@ -56,7 +56,7 @@ pub enum Error {
         /// What was wanted.
         what: &'static str,
     },
-    /// A layer or the files of a session could not be packed, unpacked or moved.
+    /// A layer, the files of a session, or what it is given could not be packed, unpacked, moved or shown.
     #[error("{attempt}: {reason}")]
     Layer {
         /// What was attempted, as a verb with its object.

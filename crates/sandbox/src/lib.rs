@@ -7,11 +7,13 @@
 //! Invariants: a call is executed at most once per id, whatever happens to the connection or to this process; a result
 //! stays inside the sandbox until it is acknowledged; a sandbox never runs with fewer walls than were asked for.
 
+mod beneath;
 mod connection;
 pub mod docker;
 mod doctor;
 mod embedded;
 mod error;
+mod given;
 pub mod images;
 mod layer;
 mod link;
@@ -39,6 +41,18 @@ pub use embedded::Config;
 pub use embedded::Embedded;
 pub use embedded::SpawnerInfo;
 pub use error::Error;
+pub use given::Access;
+pub use given::FILE_BYTES_MAX;
+pub use given::FilePath;
+pub use given::FilePlace;
+pub use given::FileWriter;
+pub use given::Folder;
+pub use given::MOUNTS_MAX;
+pub use given::Mount;
+pub use given::MountTarget;
+pub use given::NotAPath;
+pub use given::NotATarget;
+pub use given::UPLOADS;
 pub use images::ImageRoot;
 pub use layer::Chunk;
 pub use layer::LayerName;
@@ -50,6 +64,9 @@ pub use layer::Unpacked;
 
 /// The program inside a sandbox, built by this crate's build script.
 static HAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hand"));
+
+/// What back ends without mounts lack.
+const MOUNTS: &str = "showing folders to sandboxes";
 
 /// Makes sandboxes, one per session, and finds those that outlived the server that made them.
 ///
@@ -116,6 +133,36 @@ pub trait Backend: Send + Sync {
     async fn remove_layer(&self, _layer: &LayerName) -> Result<(), Error> {
         Ok(())
     }
+
+    /// Shows a session a folder, empty unless it was there before: at once if its sandbox runs. For the next start
+    /// [`Spec::mounts`] counts. Fine when it is shown already; refused when another mount lies below it.
+    ///
+    /// A session that was given something counts among the [`Backend::kept`] ones.
+    async fn mount(&self, _session: &SessionId, _mount: &Mount) -> Result<(), Error> {
+        Err(Error::Unsupported { what: MOUNTS })
+    }
+
+    /// Takes a folder away, with what is in it: at once if the sandbox runs, from whoever uses it as soon as he does not any
+    /// more. Fine when it is not there; refused when another mount lies below it.
+    async fn unmount(&self, _session: &SessionId, _target: &MountTarget) -> Result<(), Error> {
+        Err(Error::Unsupported { what: MOUNTS })
+    }
+
+    /// Puts a file into a folder of a session, whether its sandbox runs or not. Inside, one sees what was there or the
+    /// whole new file.
+    async fn put_file(&self, _place: &FilePlace) -> Result<FileWriter, Error> {
+        Err(Error::Unsupported { what: "giving files to sandboxes" })
+    }
+
+    /// Removes a file from a folder of a session. Fine when it is not there.
+    async fn remove_file(
+        &self,
+        _session: &SessionId,
+        _folder: &Folder,
+        _path: &FilePath,
+    ) -> Result<(), Error> {
+        Err(Error::Unsupported { what: "giving files to sandboxes" })
+    }
 }
 
 /// One running sandbox.
@@ -165,6 +212,8 @@ pub struct Spec {
     pub network: Option<Arc<egress::Policy>>,
     /// Whether what it writes is to become a layer: see [`Backend::commit`].
     pub makes_layer: bool,
+    /// Folders of the session's own that are shown from the start. Of no effect on one that runs: see [`Backend::mount`].
+    pub mounts: Vec<Mount>,
 }
 
 impl Spec {
@@ -177,6 +226,7 @@ impl Spec {
             variables: BTreeMap::new(),
             network: None,
             makes_layer: false,
+            mounts: Vec::new(),
         }
     }
 }
@@ -281,7 +331,8 @@ pub enum Base {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// As the files of a session, in the place of any that it has. Its sandbox must not run.
+    /// As the files of a session, in the place of any that it has, those in read-write mounts included. What it was given
+    /// read-only stays. Its sandbox must not run.
     Files(SessionId),
     /// Among the layers. One that is there already stays as it is.
     Layer(LayerName),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,6 +71,11 @@ impl Link {
 
     /// Asks and waits for the answer. `ConnectionReset` when the spawner goes away first.
     pub(crate) async fn ask(&self, ask: Ask) -> io::Result<Answered> {
+        self.ask_with(ask, None).await
+    }
+
+    /// The same, with a descriptor attached to the request.
+    pub(crate) async fn ask_with(&self, ask: Ask, attached: Option<BorrowedFd<'_>>) -> io::Result<Answered> {
         let (sender, receiver) = oneshot::channel();
         let number = {
             let mut pending = self.shared.pending();
@@ -89,8 +95,9 @@ impl Link {
             number
         };
         let bytes = serde_json::to_vec(&Request { number, ask })?;
-        let sent =
-            self.shared.socket.async_io(Interest::WRITABLE, |fd| socket::send(fd.as_fd(), &bytes, &[])).await;
+        let attached = attached.as_slice();
+        let send = |fd: &OwnedFd| socket::send(fd.as_fd(), &bytes, attached);
+        let sent = self.shared.socket.async_io(Interest::WRITABLE, send).await;
         if let Err(error) = sent {
             self.shared.pending().waiting.remove(&number);
             return Err(match error.kind() {

@@ -12,15 +12,20 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::FilePath;
+use crate::FilePlace;
+use crate::Folder;
 use crate::LayerName;
 use crate::Limits;
+use crate::Mount;
+use crate::MountTarget;
 use crate::Place;
 use crate::Root;
 use crate::Status;
 use crate::Usage;
 
 /// Raised with every change of this file or of the protocol of the hand.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 /// Name of the spawner's socket in the data folder.
 pub(crate) const SOCKET: &str = "spawner.sock";
 /// Longest message in either direction. A policy of a thousand long names is the longest; the kernel's usual bound on
@@ -43,7 +48,13 @@ pub(crate) struct Request {
 pub(crate) enum Ask {
     /// A connection to the session's sandbox, made if there is none. `policy` is what it may reach, which concerns the
     /// egress process alone.
-    Provision { session: SessionId, kind: Kind, policy: Option<Arc<RawValue>>, alive_max: usize },
+    Provision {
+        session: SessionId,
+        kind: Kind,
+        mounts: Vec<Mount>,
+        policy: Option<Arc<RawValue>>,
+        alive_max: usize,
+    },
     /// A connection to the session's sandbox if it runs.
     Adopt { session: SessionId },
     /// No sandbox of the session any more; no files either, unless they are kept.
@@ -68,6 +79,16 @@ pub(crate) enum Ask {
     Layers { after: Option<LayerName> },
     /// One layer less.
     RemoveLayer { layer: LayerName },
+    /// A folder is shown to a session.
+    Mount { session: SessionId, mount: Mount },
+    /// A folder is taken away from a session.
+    Unmount { session: SessionId, target: MountTarget },
+    /// A file without a name in a folder of a session.
+    NewFile { session: SessionId, folder: Folder },
+    /// The attached file gets its name.
+    PutFile { place: FilePlace },
+    /// One file less.
+    RemoveFile { session: SessionId, folder: Folder, path: FilePath },
     /// Who the spawner is.
     Ping,
     /// End every sandbox and the spawner.
@@ -105,6 +126,8 @@ pub(crate) enum Answer {
     Usage { usage: Option<Usage> },
     /// It stands still; or it cannot be made to.
     Frozen { is_frozen: bool },
+    /// The file is attached.
+    File,
     /// The stream of a worker is attached.
     Working { work: u64 },
     /// Sessions, as was asked.

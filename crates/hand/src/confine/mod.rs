@@ -15,6 +15,7 @@ pub(crate) mod error;
 mod furnish;
 pub(crate) mod identity;
 mod landlock;
+pub mod live;
 mod netlink;
 pub mod network;
 mod overlay;
@@ -42,6 +43,7 @@ pub use counts::bound_counts;
 pub use error::Error;
 use error::Step;
 pub use probe::Probe;
+pub use sys::folder;
 
 /// The descriptor of the user namespace that is entered last; only open for [`Identity::Range`].
 pub const USER_NAMESPACE_FD: RawFd = 4;

@@ -193,7 +193,7 @@ fn found(opened: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
 
 /// Opens a folder by its name, after making it if there is none. Anything else of that name goes. Also answers whether it
 /// is new.
-fn real_folder(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<(OwnedFd, bool)> {
+pub(super) fn real_folder(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<(OwnedFd, bool)> {
     if let Some(folder) = found(folder::open_below(parent, name))? {
         return Ok((folder, false));
     }

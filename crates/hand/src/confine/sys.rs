@@ -5,11 +5,12 @@
 
 #![expect(unsafe_code, reason = "system calls; every block says why its arguments are valid")]
 
-pub(crate) mod folder;
+pub mod folder;
 pub(crate) mod landlock;
 pub(crate) mod socket;
 
 use std::ffi::CStr;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
@@ -33,6 +34,7 @@ const ATTRIBUTE_ID_MAP: u64 = 0x0010_0000;
 
 const OPEN_TREE_CLONE: u32 = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 4;
+const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
 const FSOPEN_CLOEXEC: u32 = 1;
 const FSMOUNT_CLOEXEC: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
@@ -140,6 +142,31 @@ pub(crate) fn attach(tree: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
         )
     })
     .map(drop)
+}
+
+/// Attaches a detached mount on an open folder.
+pub(super) fn attach_open(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: NUL-terminated strings and open descriptors.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            place.as_raw_fd(),
+            c"".as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+        )
+    })
+    .map(drop)
+}
+
+/// Detaches the mount that a descriptor is of, by its name in `descriptors`, which is this process's `/proc/self/fd` and
+/// becomes its working directory: no path can lead elsewhere.
+pub(super) fn detach_open(tree: BorrowedFd<'_>, descriptors: BorrowedFd<'_>) -> io::Result<()> {
+    let name = CString::new(tree.as_raw_fd().to_string()).expect("digits only");
+    // SAFETY: an open descriptor.
+    check(unsafe { libc::fchdir(descriptors.as_raw_fd()) }.into())?;
+    detach(&name)
 }
 
 /// A new, detached instance of a file system that takes no options.

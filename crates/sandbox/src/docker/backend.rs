@@ -16,10 +16,16 @@ use super::set_up;
 use crate::Adopted;
 use crate::Backend;
 use crate::Error;
+use crate::FilePath;
+use crate::FilePlace;
+use crate::FileWriter;
+use crate::Folder;
 use crate::Report;
 use crate::Sandbox;
 use crate::Spec;
 use crate::Usage;
+use crate::beneath;
+use crate::given;
 
 #[async_trait]
 impl Backend for Docker {
@@ -97,6 +103,24 @@ impl Backend for Docker {
 
     async fn usage(&self, session: &SessionId) -> Result<Option<Usage>, Error> {
         self.engine.usage(session).await
+    }
+
+    async fn put_file(&self, place: &FilePlace) -> Result<FileWriter, Error> {
+        let folder = self.shown(&place.session, &place.folder)?;
+        self.files.make(&place.session).map_err(|error| given::failed(place, &error))?;
+        let file = beneath::nameless(&folder).map_err(|error| given::failed(place, &error))?;
+        Ok(FileWriter::of_folder(file, place.clone(), folder))
+    }
+
+    async fn remove_file(&self, session: &SessionId, folder: &Folder, path: &FilePath) -> Result<(), Error> {
+        let folder = self.shown(session, folder)?;
+        if !folder.exists() {
+            return Ok(());
+        }
+        beneath::remove(&folder, path, true).map_err(|error| Error::Layer {
+            attempt: format!("take the file {path} from session {session}"),
+            reason: error.to_string(),
+        })
     }
 
     fn report(&self) -> Report {

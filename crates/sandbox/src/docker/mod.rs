@@ -45,6 +45,7 @@ use self::files::Files;
 use self::network::Network;
 use crate::Base;
 use crate::Error;
+use crate::Folder;
 use crate::Spec;
 use crate::connection::Connection;
 use crate::spawner::launch;
@@ -223,10 +224,19 @@ impl Docker {
         Ok(())
     }
 
+    /// Where the files lie that are shown in a folder.
+    fn shown(&self, session: &SessionId, folder: &Folder) -> Result<PathBuf, Error> {
+        match folder {
+            Folder::Uploads => Ok(self.files.uploads(session)),
+            Folder::Mount(_) => Err(Error::Unsupported { what: crate::MOUNTS }),
+        }
+    }
+
     /// What is not done here, rather than half of it.
     fn check(spec: &Spec) -> Result<(), Error> {
         let what = match spec {
             Spec { makes_layer: true, .. } => "making layers of containers",
+            Spec { mounts, .. } if !mounts.is_empty() => crate::MOUNTS,
             Spec { root, .. } if root.base != Base::Host || !root.layers.is_empty() => {
                 "a root file system of layers, packages included, for sandboxes in containers"
             }

@@ -1,5 +1,6 @@
 //! One sandbox as the spawner sees it: a process to watch and a socket to send connections to.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
@@ -13,7 +14,10 @@ use serde_json::value::RawValue;
 
 use super::egress::Door;
 use super::group::Group;
+use super::mounts::Shown;
 use super::owners::Range;
+use crate::Mount;
+use crate::MountTarget;
 use crate::sys::process::Child;
 use crate::sys::socket;
 use crate::wire::Kind;
@@ -33,15 +37,19 @@ pub(super) struct Cell {
     /// What it is.
     pub(super) kind: Kind,
     pub(super) is_frozen: bool,
+    /// What is mounted in it besides what its hand has mounted.
+    pub(super) mounts: BTreeMap<MountTarget, Shown>,
+    /// What is to be mounted before it serves.
+    pub(super) wanted: Vec<Mount>,
     pub(super) state: State,
 }
 
 /// Where a sandbox is in its life.
 #[derive(Debug)]
 pub(super) enum State {
-    /// The walls are being raised; these wait for a connection. Over the spare folders if `is_spare`: those are given to
-    /// the session once the walls stand.
-    Starting { deadline: Instant, waiting: Vec<Waiter>, is_spare: bool },
+    /// The walls are being raised, or stand and mounts are being made; these wait for a connection. Over the spare folders
+    /// if `is_spare`: those are given to the session once the walls stand.
+    Starting { deadline: Instant, waiting: Vec<Waiter>, is_spare: bool, walls_stand: bool },
     /// Calls are served.
     Running,
     /// It was killed and is about to be gone.
@@ -84,6 +92,8 @@ pub(super) enum After {
 pub(super) struct Plan {
     pub(super) session: SessionId,
     pub(super) kind: Kind,
+    /// What is mounted in it from its start.
+    pub(super) mounts: Vec<Mount>,
     /// What its session may reach.
     pub(super) policy: Option<Arc<RawValue>>,
     pub(super) alive_max: usize,

@@ -3,7 +3,7 @@
 //! ```text
 //! base/           the root file system of host mode, rebuilt at every start
 //! stage/          empty folders that every sandbox mounts on, each in a namespace of its own
-//! sandboxes/ID/   what a session wrote (upper, work) and what it was given (uploads)
+//! sandboxes/ID/   what a session wrote (upper, work, mounts) and what it was given (uploads, shown)
 //! layers/NAME/    what sandboxes stand on: package layers, images; never changed once they are there
 //! incoming/       layers and files that are being unpacked
 //! spare/          the folders of a sandbox that is ready for the next session without files
@@ -26,9 +26,15 @@ use std::path::PathBuf;
 use api::ids::SessionId;
 
 use super::base;
+use super::given::MOUNTS;
+use super::volume::DISK;
+use super::volume::IMAGE;
 use crate::LayerName;
 use crate::Place;
 use crate::wire::NAMES_MAX;
+
+/// What a session wrote, by the names that it may have in its folder. The rest is what it was given.
+const WRITTEN: [&str; 5] = ["upper", "work", MOUNTS, DISK, IMAGE];
 
 /// How deep a removal goes before it moves a folder up; each level holds a descriptor.
 const DEPTH_MAX: usize = 64;
@@ -105,8 +111,14 @@ impl Files {
         let folder = self.incoming.join(work.to_string());
         match place {
             Place::Files(session) => {
-                self.discard(session)?;
-                std::fs::rename(folder, self.sandboxes.join(session.as_str()))
+                let own = self.folder(session);
+                for name in WRITTEN {
+                    self.throw_away(&own.join(name), session.as_str())?;
+                }
+                make_folder(&own, 0o755)?;
+                std::fs::rename(folder.join("upper"), own.join("upper"))?;
+                std::fs::rename(folder.join("work"), own.join("work"))?;
+                self.throw_away(&folder, "incoming")
             }
             Place::Layer(layer) => self.place_layer(&folder, layer),
         }
@@ -168,6 +180,11 @@ impl Files {
         self.sandboxes.join(session.as_str()).symlink_metadata().is_ok()
     }
 
+    /// Whether a session has written anything: its sandbox was made once, or its files were unpacked.
+    pub(super) fn has_written(&self, session: &SessionId) -> bool {
+        self.folder(session).join("upper").symlink_metadata().is_ok()
+    }
+
     /// Gives the spare folders to a session. False when it has folders of its own. What is mounted stays mounted.
     pub(super) fn give_spare(&self, session: &SessionId) -> bool {
         // Never over a folder that is in use: that one is not empty.
@@ -179,7 +196,8 @@ impl Files {
         self.throw_away(&self.sandboxes.join(session.as_str()), session.as_str())
     }
 
-    fn throw_away(&mut self, folder: &Path, name: &str) -> io::Result<()> {
+    /// Moves a folder out of the way, to be removed. Fine when there is none.
+    pub(super) fn throw_away(&mut self, folder: &Path, name: &str) -> io::Result<()> {
         self.discarded += 1;
         let place = self.trash.join(format!("{name}.{}.{}", std::process::id(), self.discarded));
         match std::fs::rename(folder, place) {
@@ -223,7 +241,9 @@ fn next<T: Ord, E>(
 
 fn make_session(folder: PathBuf) -> io::Result<SessionFiles> {
     make_folder(&folder, 0o755)?;
-    ["upper", "work", "uploads"].iter().try_for_each(|name| make_folder(&folder.join(name), 0o755))?;
+    ["upper", "work", MOUNTS, "uploads"]
+        .iter()
+        .try_for_each(|name| make_folder(&folder.join(name), 0o755))?;
     Ok(SessionFiles { uploads: folder.join("uploads"), writable: folder })
 }
 

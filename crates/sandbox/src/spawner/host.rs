@@ -15,8 +15,8 @@ use crate::sys::process;
 use crate::sys::process::Forked;
 
 /// Capabilities without which walls cannot be made as root: `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `KILL`, `SETGID`, `SETUID`,
-/// `NET_ADMIN`, `SYS_ADMIN`.
-const NEEDED: [u32; 8] = [0, 1, 3, 5, 6, 7, 12, 21];
+/// `NET_ADMIN`, `SYS_PTRACE` (to reach the namespaces of processes that act as others), `SYS_ADMIN`.
+const NEEDED: [u32; 9] = [0, 1, 3, 5, 6, 7, 12, 19, 21];
 
 /// What a hand is born into. It makes its mount namespace when it is told what it is to be, by what is mounted then.
 const NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;

@@ -1,6 +1,8 @@
 //! What is done for a request, and what follows when a sandbox is up or gone.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -34,10 +36,10 @@ const START_MAX: Duration = Duration::from_secs(10);
 
 impl Spawner {
     /// Does what a client asks, now or as soon as it can be done.
-    pub(super) fn answer(&mut self, waiter: Waiter, ask: Ask) {
+    pub(super) fn answer(&mut self, waiter: Waiter, ask: Ask, attached: Option<OwnedFd>) {
         match ask {
-            Ask::Provision { session, kind, policy, alive_max } => {
-                self.provision(waiter, Plan { session, kind, policy, alive_max });
+            Ask::Provision { session, kind, mounts, policy, alive_max } => {
+                self.provision(waiter, Plan { session, kind, mounts, policy, alive_max });
             }
             Ask::Adopt { session } => self.adopt(waiter, &session),
             Ask::End { session, keep_files } => self.end(waiter, &session, keep_files),
@@ -50,6 +52,11 @@ impl Spawner {
             Ask::Commit { session, layer } => self.commit(waiter, &session, &layer),
             Ask::Layers { after } => self.tell_layers(waiter, after.as_ref()),
             Ask::RemoveLayer { layer } => self.remove_layer(waiter, &layer),
+            Ask::Mount { session, mount } => self.mount(waiter, session, mount),
+            Ask::Unmount { session, target } => self.unmount(waiter, session, target),
+            Ask::NewFile { session, folder } => self.new_file(waiter, &session, &folder),
+            Ask::PutFile { place } => self.put_file(waiter, &place, attached),
+            Ask::RemoveFile { session, folder, path } => self.remove_file(waiter, &session, &folder, &path),
             Ask::List => {
                 let sessions = self.cells.keys().cloned().collect();
                 self.reply(waiter, Answer::Sessions { sessions }, None);
@@ -173,11 +180,12 @@ impl Spawner {
                 let is_up = progress == Progress::Up;
                 let deadline = Instant::now() + START_MAX;
                 let is_spare = progress == Progress::Spare;
-                let state = match progress {
-                    Progress::Up => State::Running,
-                    Progress::Own | Progress::Spare => {
-                        State::Starting { deadline, waiting: vec![waiter], is_spare }
-                    }
+                let serves = is_up && plan.mounts.is_empty();
+                let waiting = if serves { Vec::new() } else { vec![waiter] };
+                let state = if serves {
+                    State::Running
+                } else {
+                    State::Starting { deadline, waiting, is_spare, walls_stand: is_up }
                 };
                 let door = Door { listeners, policy: plan.policy.clone() };
                 let cell = Cell {
@@ -188,14 +196,18 @@ impl Spawner {
                     door,
                     kind: plan.kind.clone(),
                     is_frozen: false,
+                    mounts: BTreeMap::new(),
+                    wanted: plan.mounts.clone(),
                     state,
                 };
                 self.egress.admit(&plan.session, &cell.door);
                 self.cells.insert(plan.session.clone(), cell);
-                if is_up {
+                if serves {
                     // It may have died since its walls stood.
                     let plan = plan.clone();
                     self.connect(waiter, &plan.session.clone(), After::Provision { waiter, plan });
+                } else if is_up {
+                    self.furnish(&plan.session);
                 }
             }
             Err(error) => self.fail(waiter, &error.to_string()),
@@ -213,25 +225,29 @@ impl Spawner {
                 }
                 cell.door.listeners = listeners;
                 self.egress.admit(session, &cell.door);
-                let State::Starting { waiting, is_spare, .. } =
-                    std::mem::replace(&mut cell.state, State::Running)
-                else {
-                    return;
-                };
-                if is_spare && !self.files.give_spare(session) {
-                    let reason = "its folders could not be given to it".to_owned();
-                    let failed =
-                        waiting.into_iter().map(|waiter| After::Failed { waiter, reason: reason.clone() });
-                    return self.kill(session, failed.collect());
+                let State::Starting { is_spare, walls_stand, .. } = &mut cell.state else { return };
+                *walls_stand = true;
+                if *is_spare && !self.files.give_spare(session) {
+                    return self.give_up(session, "its folders could not be given to it");
                 }
-                for waiter in waiting {
-                    let reason = "the hand does not take connections".to_owned();
-                    self.connect(waiter, session, After::Failed { waiter, reason });
-                }
+                self.furnish(session);
             }
             Said::Failed(reason) => self.give_up(session, &reason),
             Said::Gone => self.give_up(session, "the hand ended without a word"),
         }
+    }
+
+    /// A sandbox is as it is to be: those who wait for it are connected to it.
+    pub(super) fn serve_waiting(&mut self, session: &SessionId) {
+        let Some(cell) = self.cells.get_mut(session) else { return };
+        let State::Starting { waiting, .. } = &mut cell.state else { return };
+        let waiting = std::mem::take(waiting);
+        cell.state = State::Running;
+        for waiter in waiting {
+            let reason = "the hand does not take connections".to_owned();
+            self.connect(waiter, session, After::Failed { waiter, reason });
+        }
+        self.take_turns(session);
     }
 
     /// Connects a waiter to a running sandbox. One that cannot be reached is ended first, and then comes `otherwise`.
@@ -302,7 +318,8 @@ impl Spawner {
         };
         let Some(cell) = self.cells.remove(session) else { return };
         self.vacancies.ended(session);
-        let Cell { child: _, control: _, group, range, door: _, kind: _, is_frozen: _, state } = cell;
+        let Cell { child: _, control: _, group, range, state, .. } = cell;
+        self.drop_changes(session);
         Volumes::rest(&self.files.folder(session));
         self.egress.close(session, false);
         self.tidy(group, range);
@@ -319,6 +336,7 @@ impl Spawner {
                 }
             }
         }
+        self.take_turns(session);
     }
 
     /// Removes the group of a hand that is gone, and frees its ids.

@@ -23,6 +23,7 @@ use super::host;
 use super::host::Unavailable;
 use super::launch::Launcher;
 use super::log;
+use super::mounts::Changes;
 use super::trash::Trash;
 use super::vacancy::Vacancies;
 use super::volume::Volumes;
@@ -55,6 +56,7 @@ pub(super) struct Spawner {
     pub(super) closing: Option<Vec<Waiter>>,
     pub(super) trash: Trash,
     pub(super) works: Works,
+    pub(super) changes: Changes,
     pub(super) egress: Egress,
     watch: Watch,
     clients: BTreeMap<u64, OwnedFd>,
@@ -80,6 +82,8 @@ enum Source {
     Egress,
     /// A worker on a layer.
     Work(u64),
+    /// A process that changes what a sandbox has mounted.
+    Change(u64),
     /// The process that measures files.
     Watch,
     /// The process that empties the trash.
@@ -107,6 +111,7 @@ impl Spawner {
             closing: None,
             trash: Trash::default(),
             works: Works::default(),
+            changes: Changes::default(),
             egress,
             watch,
             clients: BTreeMap::new(),
@@ -130,6 +135,7 @@ impl Spawner {
                     Source::Hand(session) => self.hand_ended(&session),
                     Source::Egress => self.egress.ended(),
                     Source::Work(number) => self.work_ended(number),
+                    Source::Change(number) => self.change_ended(number),
                     Source::Watch => {
                         self.watch.hear().into_iter().for_each(|verdict| self.carry_out(verdict));
                     }
@@ -155,7 +161,7 @@ impl Spawner {
         }
         for (session, cell) in &self.cells {
             // A hand that ends closes its socket too: its last word is read first.
-            if matches!(cell.state, State::Starting { .. }) {
+            if matches!(cell.state, State::Starting { walls_stand: false, .. }) {
                 sources.push(Source::Walls(session.clone()));
                 fds.push(cell.control.as_fd());
             }
@@ -168,6 +174,10 @@ impl Spawner {
         }
         for (number, fd) in self.works.running() {
             sources.push(Source::Work(number));
+            fds.push(fd);
+        }
+        for (number, fd) in self.changes.running() {
+            sources.push(Source::Change(number));
             fds.push(fd);
         }
         if let Some(fd) = self.watch.running() {
@@ -205,6 +215,7 @@ impl Spawner {
             .chain(alone)
             .chain(retry)
             .chain(look)
+            .chain(self.changes.deadlines())
             .chain(door)
             .chain(self.trash.retry_at())
             .chain(spare)
@@ -226,6 +237,7 @@ impl Spawner {
         for session in late {
             self.give_up(&session, "raising the walls took too long");
         }
+        self.end_late_changes(now);
         if self.closing.is_none() && self.egress.start_when_due() {
             self.cells.iter().for_each(|(session, cell)| self.egress.admit(session, &cell.door));
         }
@@ -290,8 +302,10 @@ impl Spawner {
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         match socket::receive(socket.as_fd(), &mut buffer) {
             Ok((0, _)) => self.drop_client(client),
-            Ok((length, _)) => match serde_json::from_slice(&buffer[..length]) {
-                Ok(Request { number, ask }) => self.answer(Waiter { client, number }, ask),
+            Ok((length, attached)) => match serde_json::from_slice(&buffer[..length]) {
+                Ok(Request { number, ask }) => {
+                    self.answer(Waiter { client, number }, ask, attached.into_iter().next());
+                }
                 Err(error) => {
                     log(&format!("understand a request: {error}"));
                     self.drop_client(client);
@@ -359,9 +373,9 @@ impl Spawner {
 fn subjects(cells: &BTreeMap<SessionId, Cell>, files: &Files, volumes: &Volumes) -> Vec<Subject> {
     let running = cells.iter().filter(|(_, cell)| matches!(cell.state, State::Running));
     let subject = |(session, cell): (&SessionId, &Cell)| {
-        let (path, is_watched) = volumes.measured(&files.folder(session));
+        let (paths, is_watched) = volumes.measured(&files.folder(session));
         let bounds = is_watched.then(|| Bounds::from(&cell.kind.limits));
-        Subject { session: session.clone(), hand: cell.child.pid, path, bounds }
+        Subject { session: session.clone(), hand: cell.child.pid, paths, bounds }
     };
     running.map(subject).collect()
 }

@@ -56,7 +56,7 @@ pub(super) struct Subject {
     /// Its first process.
     pub(super) hand: Pid,
     /// What is measured, see [`super::volume::Volumes::measured`].
-    pub(super) path: PathBuf,
+    pub(super) paths: Vec<PathBuf>,
     /// What its files may take when nothing else bounds them.
     pub(super) bounds: Option<Bounds>,
 }

@@ -82,7 +82,7 @@ impl Spawner {
         if self.cells.contains_key(&session) || self.works.is_on(&session) {
             return self.fail(waiter, "its sandbox runs");
         }
-        if !self.files.has(&session) {
+        if !self.files.has_written(&session) {
             return self.fail(waiter, "it has no files here");
         }
         match self.written(&session) {

@@ -1,8 +1,9 @@
 //! System calls that the standard library lacks, each as one safe function: [`socket`] for messages that carry
 //! descriptors, [`process`] for making, watching and ending processes, [`execute`] for this program
-//! in another role.
+//! in another role, [`namespace`] for a look into a sandbox.
 
 pub(crate) mod execute;
+pub(crate) mod namespace;
 pub(crate) mod process;
 pub(crate) mod socket;
 

@@ -22,17 +22,17 @@ touch -d 2001-02-03T04:05:06Z file
 cd deep/er && export COLOUR=blue && say() { echo "said $1"; }
 "#;
 
-const LOOK: &str = r#"
+const LOOK: &str = r"
 cd /workspace
 stat -c '%n %a %h %s %Y' file && stat -c '%n %a %u:%g' closed owned && readlink link && cat closed/inner
 od -An -tx1 'name with spaces and ü'; stat -c '%s' sparse; [ -p pipe ] && echo is a pipe
 [ -e /etc/hostname ] || echo no hostname; ls -A /etc/skel
 cd - >/dev/null
-"#;
+";
 
 const SHELL: &str = r#"pwd; echo "$COLOUR"; say hello"#;
 
-async fn pack(ground: &Ground, spec: &Spec) -> Vec<u8> {
+pub(crate) async fn pack(ground: &Ground, spec: &Spec) -> Vec<u8> {
     let mut reader = ground.backend.pack(&spec.session).await.unwrap();
     let mut all = Vec::new();
     loop {
@@ -43,7 +43,7 @@ async fn pack(ground: &Ground, spec: &Spec) -> Vec<u8> {
     }
 }
 
-async fn unpack(ground: &Ground, spec: &Spec, packed: &[u8]) {
+pub(crate) async fn unpack(ground: &Ground, spec: &Spec, packed: &[u8]) {
     // The worker that packed is gone a moment after its last word.
     let begin = Instant::now();
     let mut writer = loop {

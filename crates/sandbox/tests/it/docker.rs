@@ -14,6 +14,7 @@ use api::time::Clock;
 use sandbox::Backend;
 use sandbox::Base;
 use sandbox::Error;
+use sandbox::Folder;
 use sandbox::Recall;
 use sandbox::Root;
 use sandbox::Spec;
@@ -26,6 +27,7 @@ use crate::ground::children;
 use crate::ground::is_egress;
 use crate::ground::kill;
 use crate::ground::until;
+use crate::mounts;
 use crate::network;
 use crate::same;
 use crate::same::Subject;
@@ -274,10 +276,29 @@ async fn a_container_has_walls_of_its_own_and_a_door_that_opens_to_the_hand_alon
             hands.bash(&format!("( {command} ) >/dev/null 2>&1 && echo it works || echo refused")).await;
         assert_eq!(said, "refused", "{command}");
     }
+    uploads_come_and_go(&backend, &spec, &hands).await;
     // Nobody waits at the door, so nothing is there.
     assert_eq!(hands.bash("ls /dev/journeyman-door | wc -l").await, "0");
     intrude(&dock, &on, &spec).await;
     come_back(&on, &spec).await;
+}
+
+/// Files are shown while the container runs; folders of their own are refused.
+async fn uploads_come_and_go(backend: &Docker, spec: &Spec, hands: &Hands) {
+    mounts::put(backend, spec, &Folder::Uploads, "a/file", b"given\n").await.unwrap();
+    assert_eq!(
+        hands.bash("cd /mnt/session/uploads; cat a/file; stat -c '%u %a' a/file").await,
+        "given\n0 644"
+    );
+    let path = "a/file".parse().unwrap();
+    backend.remove_file(&spec.session, &Folder::Uploads, &path).await.unwrap();
+    assert_eq!(hands.bash("ls -A /mnt/session/uploads | wc -l").await, "0");
+    let mount = mounts::read_only("/mnt/shown");
+    let refused = backend.mount(&spec.session, &mount).await.unwrap_err();
+    assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
+    let with_mount = Spec { mounts: vec![mount], ..spec.clone() };
+    let refused = backend.provision(&with_mount).await.err().unwrap();
+    assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
 }
 
 /// A process inside comes to every socket that appears, before and beside the hand.
@@ -292,7 +313,7 @@ for (my $turns = 0; $turns < 3_000_000 && !-e '/workspace/stop'; $turns++) {
         socket(my $caller, AF_UNIX, SOCK_STREAM, 0);
         connect($caller, sockaddr_un($path)) or next;
         $met = 1;
-        syswrite $caller, pack('V', 26) . '{"serving":{"protocol":2}}';
+        syswrite $caller, pack('V', 26) . '{"serving":{"protocol":3}}';
         $heard++ if sysread $caller, my $word, 1;
     }
 }

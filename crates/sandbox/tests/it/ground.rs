@@ -44,11 +44,47 @@ impl Ground {
 
     /// A ground whose spawner is an unprivileged user's.
     pub(crate) fn of_nobody() -> Self {
-        Self::of(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], Some(NOBODY))
+        // The runtime clears the environment, so there is no search path.
+        Self::of(&["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], Some(NOBODY))
+    }
+
+    /// A ground whose spawner is root's, without a capability.
+    pub(crate) fn of_root_without(capability: &str) -> Self {
+        Self::of(&["/usr/bin/setpriv", &format!("--bounding-set=-{capability}")], None)
+    }
+
+    /// A ground whose spawner is an unprivileged user's whom the host grants subordinate ids; nothing of that is seen outside
+    /// of it. `None`, with the reason printed, where the programs for it are missing.
+    pub(crate) fn of_subordinate() -> Option<Self> {
+        if !["newuidmap", "newgidmap", "unshare"].iter().all(|name| Path::new("/usr/bin").join(name).exists())
+        {
+            println!("SKIPPED: subordinate ids need `newuidmap`, `newgidmap` and `unshare`");
+            return None;
+        }
+        let folder = TempDir::new().unwrap();
+        let grants = folder.path().join("grants");
+        std::fs::write(&grants, "65534:1879048192:65536\n").unwrap();
+        let grants = grants.to_str().unwrap().to_owned();
+        let script = "mount --bind $0 /etc/subuid && mount --bind $0 /etc/subgid && exec \"$@\"";
+        let prefix = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, &grants];
+        let user = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        Some(Self::at(folder, &[&prefix[..], &user[..]].concat(), Some(NOBODY)))
+    }
+
+    /// A ground for each mode that can be had here, with its name.
+    pub(crate) fn of_every_mode() -> Vec<(&'static str, Self)> {
+        let privileged = [("root", Self::new()), ("single id", Self::of_nobody())];
+        privileged
+            .into_iter()
+            .chain(Self::of_subordinate().map(|ground| ("subordinate ids", ground)))
+            .collect()
     }
 
     fn of(prefix: &[&str], owner: Option<u32>) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::at(TempDir::new().unwrap(), prefix, owner)
+    }
+
+    fn at(folder: TempDir, prefix: &[&str], owner: Option<u32>) -> Self {
         let data_dir = folder.path().join("data");
         std::fs::create_dir(&data_dir).unwrap();
         if let Some(owner) = owner {
@@ -59,11 +95,7 @@ impl Ground {
         words.extend([env!("CARGO_BIN_EXE_sandbox-spawner").into(), data_dir.clone().into(), "60".into()]);
         let mut config = Config::new(&data_dir).unwrap();
         config.arguments = words.split_off(1);
-        config.program = match words.pop().unwrap() {
-            // The runtime clears the environment, so there is no search path.
-            word if word == "setpriv" => PathBuf::from("/usr/bin/setpriv"),
-            word => word.into(),
-        };
+        config.program = words.pop().unwrap().into();
         let ids = Ids::new(Clock::system());
         Self { backend: Embedded::new(config.clone()), config, ids, folder }
     }

@@ -1,9 +1,17 @@
-//! Every process killed in the middle of every operation, at random moments: what is there afterwards is whole, work goes
-//! on, and nothing is left behind.
+//! Every process killed in the middle of every operation: what is there afterwards is whole, work goes on, and nothing is
+//! left behind.
 //!
-//! The seed of a run is printed; `JOURNEYMAN_TEST_SEED` repeats one, `JOURNEYMAN_TEST_KILLS` makes a longer one.
+//! Most of what a spawner does takes less time than it takes to send a signal. It is killed by a tracer, on its way into one
+//! of the system calls that the operation makes, which are spread over all of them. The others are killed at random moments:
+//! the seed of a run is printed; `JOURNEYMAN_TEST_SEED` repeats one, `JOURNEYMAN_TEST_KILLS` makes a longer one.
+
+mod audit;
+mod tracer;
 
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+use std::hash::Hasher;
+use std::hash::RandomState;
 use std::io::Write;
 use std::process::Child;
 use std::process::ChildStdin;
@@ -14,14 +22,13 @@ use std::time::Instant;
 
 use api::ids::SessionId;
 use sandbox::Backend;
-use sandbox::Base;
 use sandbox::Call;
 use sandbox::Chunk;
 use sandbox::Embedded;
+use sandbox::Folder;
 use sandbox::LayerName;
+use sandbox::Mount;
 use sandbox::Place;
-use sandbox::Recall;
-use sandbox::Root;
 use sandbox::Sandbox;
 use sandbox::Spec;
 use tokio::task::JoinHandle;
@@ -33,10 +40,17 @@ use crate::ground::children;
 use crate::ground::exists;
 use crate::ground::is_egress;
 use crate::ground::until;
+use crate::mounts::in_mount;
+use crate::mounts::put;
+use crate::mounts::read_only;
 use crate::traces::remains;
+use tracer::Moment;
+use tracer::Tracer;
 
 /// Kills of each victim in the middle of each operation.
-const KILLS: u64 = 5;
+const KILLS: u64 = 2;
+/// So many times more is a spawner killed: everything depends on it.
+const SPAWNER_KILLS_MORE: u64 = 1;
 /// No operation may hang, whoever dies.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a signal takes to be sent: an operation begins so much later, for it to be met early too.
@@ -47,6 +61,9 @@ const FILES: usize = 120;
 const WRITE: &str =
     "mkdir -p /tree && cd /tree && for i in $(seq 120); do printf '%05000d' $i > $i; done && echo ok";
 const LOOK: &str = "if [ ! -e /tree ]; then echo absent; elif [ $(cat /tree/* | wc -c) = 600000 ] && [ $(ls /tree | wc -l) = 120 ]; then echo whole; else echo torn $(ls /tree | wc -l); fi";
+/// The file that is put, in the place of one of the same length.
+const FILE_BYTES: usize = 10_000;
+const LOOK_AT_FILE: &str = "cd /mnt/session/uploads; echo $(wc -c < file) $(fold -w 1 file | sort -u)";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
@@ -61,6 +78,10 @@ enum Operation {
     Provision,
     Execute,
     Freeze,
+    Thaw,
+    Mount,
+    Unmount,
+    PutFile,
     Pack,
     UnpackFiles,
     UnpackLayer,
@@ -76,8 +97,8 @@ impl Random {
     fn new() -> Self {
         let given = std::env::var("JOURNEYMAN_TEST_SEED").ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(|| {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-            u64::try_from(now.as_micros()).unwrap()
+            // The seed of a hasher is as random as anything here.
+            RandomState::new().build_hasher().finish()
         });
         println!("seed {seed}");
         Self(seed)
@@ -97,7 +118,7 @@ struct Scene {
     backend: Arc<Embedded>,
     spec: Spec,
     layer: LayerName,
-    packed: Arc<Vec<u8>>,
+    packed: Arc<[u8]>,
     sandbox: Option<Arc<dyn Sandbox>>,
     call: Call,
 }
@@ -116,7 +137,7 @@ struct Stage {
     random: Random,
     /// A session that has a tree and is never touched by the operation.
     bystander: Spec,
-    packed: Arc<Vec<u8>>,
+    packed: Arc<[u8]>,
     layers_made: u64,
     /// Every process that was seen below a spawner.
     seen: BTreeSet<i32>,
@@ -132,14 +153,14 @@ impl Stage {
             backend,
             random: Random::new(),
             bystander,
-            packed: Arc::default(),
+            packed: Arc::from([]),
             layers_made: 0,
             seen: BTreeSet::new(),
         };
         let spec = stage.bystander.clone();
         assert_eq!(stage.hands(&spec).await.bash(WRITE).await, "ok");
         stage.backend.destroy(&spec.session, true).await.unwrap();
-        stage.packed = Arc::new(pack(&stage.backend, &spec.session).await.unwrap().expect("it was packed"));
+        stage.packed = pack(&stage.backend, &spec.session).await.unwrap().expect("it was packed").into();
         stage
     }
 
@@ -170,7 +191,15 @@ impl Stage {
         assert_eq!(hands.bash(WRITE).await, "ok");
         let mut sandbox = Some(Arc::clone(&hands.sandbox));
         match operation {
-            Operation::Execute | Operation::Freeze | Operation::Destroy => {}
+            Operation::Execute | Operation::Freeze | Operation::Mount | Operation::Destroy => {}
+            Operation::Thaw => assert!(self.backend.freeze(&spec.session).await.unwrap()),
+            Operation::Unmount => {
+                self.backend.mount(&spec.session, &shown()).await.unwrap();
+                put(&*self.backend, &spec, &in_mount(&shown()), "file", b"file").await.unwrap();
+            }
+            Operation::PutFile => {
+                put(&*self.backend, &spec, &Folder::Uploads, "file", &[b'a'; FILE_BYTES]).await.unwrap();
+            }
             Operation::Provision | Operation::Pack | Operation::Commit => {
                 self.backend.destroy(&spec.session, true).await.unwrap();
                 sandbox = None;
@@ -221,102 +250,6 @@ impl Stage {
         killer.wait().unwrap();
         self.seen.extend(below);
     }
-
-    /// Another server comes. What it finds is whole and works.
-    async fn audit(&mut self, operation: Operation, scene: Scene, outcome: &Outcome) {
-        let Scene { backend, spec, layer, packed: _, sandbox, call } = scene;
-        drop((backend, sandbox));
-        self.backend = Arc::new(Embedded::new(self.ground.config.clone()));
-        let spawner = self.backend.spawner().await.unwrap();
-        assert_eq!(self.hands(&self.bystander.clone()).await.bash(LOOK).await, "whole");
-        self.backend.destroy(&self.bystander.session, true).await.unwrap();
-        self.until_nothing_comes_in().await;
-        match operation {
-            Operation::Provision | Operation::Freeze | Operation::Pack => {
-                assert_eq!(self.hands(&spec).await.bash(LOOK).await, "whole");
-            }
-            Operation::Execute => self.audit_call(&spec, &call, outcome).await,
-            Operation::UnpackFiles => {
-                let found = self.hands(&spec).await.bash(LOOK).await;
-                assert!(
-                    found == "whole" || (found == "absent" && !outcome.is_done()),
-                    "{found}, {outcome:?}"
-                );
-            }
-            Operation::Destroy => {
-                // Another one may have been killed than was to be ended; then it is not wanted any more either.
-                let found = self.hands(&spec).await.bash(LOOK).await;
-                assert!(
-                    found == "absent" || (found == "whole" && !outcome.is_done()),
-                    "{found}, {outcome:?}"
-                );
-            }
-            Operation::Commit => {
-                let as_layer = self.look_on_layer(&layer).await;
-                let plain = Spec { makes_layer: false, ..spec.clone() };
-                let as_files = self.hands(&plain).await.bash(LOOK).await;
-                let pair = (as_layer.as_str(), as_files.as_str());
-                assert!(
-                    pair == ("whole", "absent") || (pair == ("no layer", "whole") && !outcome.is_done()),
-                    "{pair:?}, {outcome:?}"
-                );
-            }
-            Operation::UnpackLayer => {
-                let found = self.look_on_layer(&layer).await;
-                assert!(
-                    found == "whole" || (found == "no layer" && !outcome.is_done()),
-                    "{found}, {outcome:?}"
-                );
-            }
-            Operation::RemoveLayer => {
-                let found = self.look_on_layer(&layer).await;
-                assert!(
-                    found == "no layer" || (found == "whole" && !outcome.is_done()),
-                    "{found}, {outcome:?}"
-                );
-            }
-        }
-        self.backend.remove_layer(&layer).await.unwrap();
-        self.backend.destroy(&spec.session, false).await.unwrap();
-        assert_eq!(self.backend.list().await.unwrap(), []);
-        assert_eq!(self.backend.layers().await.unwrap(), []);
-        assert_eq!(self.backend.kept().await.unwrap(), [self.bystander.session.clone()]);
-        // Those of a former spawner, and those that were killed.
-        let own: BTreeSet<i32> = children(spawner.pid).into_iter().collect();
-        let gone = || {
-            self.seen.iter().all(|pid| own.contains(pid) || !exists(*pid) || is_of_late(*pid, spawner.pid))
-        };
-        until("processes of before are gone", gone).await;
-    }
-
-    /// A call was run at most once, and exactly once when its result is known.
-    async fn audit_call(&self, spec: &Spec, call: &Call, outcome: &Outcome) {
-        let hands = self.hands(spec).await;
-        let recalled = hands.sandbox.recall(&call.id).await.unwrap();
-        let lines = hands.bash("cat /workspace/log 2>/dev/null | wc -l; true").await;
-        assert_eq!(hands.bash(LOOK).await, "whole");
-        let is_known = matches!(recalled, Recall::Finished(_)) || outcome.is_done();
-        assert!(lines == "1" || (lines == "0" && !is_known), "{lines} lines, {recalled:?}, {outcome:?}");
-    }
-
-    /// What a sandbox finds of a layer, if it is there.
-    async fn look_on_layer(&self, layer: &LayerName) -> String {
-        let all = self.backend.layers().await.unwrap();
-        if all.is_empty() {
-            return "no layer".to_owned();
-        }
-        assert_eq!(all, [layer.clone()]);
-        let root = Root { base: Base::Host, layers: all };
-        let spec = Spec { root, ..self.ground.spec() };
-        let found = self.hands(&spec).await.bash(LOOK).await;
-        self.backend.destroy(&spec.session, false).await.unwrap();
-        found
-    }
-
-    async fn until_nothing_comes_in(&self) {
-        let incoming = self.ground.data_dir().join("incoming");
-        until("nothing comes in", || std::fs::read_dir(&incoming).unwrap().next().is_none()).await;
-    }
 }
 
 /// How an operation ended that somebody died in.
@@ -351,6 +284,11 @@ fn is_of_late(pid: i32, spawner: i32) -> bool {
     begun(pid) > begun(spawner)
 }
 
+/// What is mounted and taken away.
+fn shown() -> Mount {
+    read_only("/mnt/shown")
+}
+
 /// What a session wrote; `None` when the end never came.
 async fn pack(backend: &Embedded, session: &SessionId) -> Result<Option<Vec<u8>>, sandbox::Error> {
     let mut reader = backend.pack(session).await?;
@@ -378,6 +316,10 @@ async fn perform(operation: Operation, scene: Arc<Scene>) -> Result<(), String> 
         Operation::Provision => backend.provision(spec).await.map(drop),
         Operation::Execute => sandbox.as_ref().unwrap().execute(call).await.map(drop),
         Operation::Freeze => backend.freeze(session).await.map(drop),
+        Operation::Thaw => backend.adopt(session).await.map(drop),
+        Operation::Mount => backend.mount(session, &shown()).await,
+        Operation::Unmount => backend.unmount(session, &shown().target).await,
+        Operation::PutFile => put(&**backend, spec, &Folder::Uploads, "file", &[b'b'; FILE_BYTES]).await,
         Operation::Pack => pack(backend, session).await.map(drop),
         Operation::UnpackFiles => unpack(backend, &Place::Files(session.clone()), packed).await,
         Operation::UnpackLayer => unpack(backend, &Place::Layer(layer.clone()), packed).await,
@@ -397,40 +339,93 @@ async fn torment(operation: Operation) {
     assert!(WRITE.contains(&FILES.to_string()));
     let kills = std::env::var("JOURNEYMAN_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let mut stage = Stage::new().await;
-    // How long it takes when nobody dies.
-    let mut usual = u64::MAX;
-    for _ in 0..3 {
-        let scene = Arc::new(stage.set(operation).await);
-        let begin = Instant::now();
-        perform(operation, Arc::clone(&scene)).await.unwrap();
-        usual = usual.min(u64::try_from(begin.elapsed().as_micros()).unwrap());
-        stage.audit(operation, Arc::into_inner(scene).unwrap(), &Outcome::Done).await;
-    }
-    for victim in [Victim::Spawner, Victim::Egress, Victim::Hand, Victim::Server] {
+    let usual = stage.measure(operation).await;
+    for victim in [Victim::Egress, Victim::Hand, Victim::Server] {
         for round in 0..kills {
-            let scene = Arc::new(stage.set(operation).await);
-            let moment = Duration::from_micros(stage.random.below(LEAD_MICROS + usual * 5 / 4));
-            let aim = stage.aim(victim).await;
-            let running = tokio::spawn(begin_soon(operation, Arc::clone(&scene)));
-            // The runtime's own clock is too coarse for what takes less than a millisecond.
-            std::thread::sleep(moment);
-            stage.kill(victim, aim, &running);
-            let ended = tokio::time::timeout(PATIENCE, running).await;
-            let outcome = match ended.unwrap_or_else(|_| panic!("{operation:?} hangs without {victim:?}")) {
-                Ok(Ok(())) => Outcome::Done,
-                Ok(Err(reason)) => Outcome::Failed(reason),
-                Err(_) => Outcome::Unknown,
-            };
-            println!(
-                "{operation:?} without {victim:?}, {round}, after {moment:?} of {usual} us: {outcome:?}"
-            );
-            let scene = Arc::into_inner(scene).expect("the operation is over");
-            stage.audit(operation, scene, &outcome).await;
+            stage.kill_at_random(operation, victim, round, usual).await;
+        }
+    }
+    let kills = kills + SPAWNER_KILLS_MORE;
+    if !Tracer::can_be_had() {
+        println!("SKIPPED: spawners die at random moments only, for there is no `strace`");
+    }
+    let moments = if Tracer::can_be_had() { stage.moments(operation).await } else { Vec::new() };
+    if moments.len() > 1 {
+        for round in 0..kills {
+            // Spread over all but the first, which is the waiting for a request.
+            let (round, kills) = (usize::try_from(round).unwrap(), usize::try_from(kills).unwrap());
+            let index = 1 + (moments.len() - 1) * (2 * round + 1) / (2 * kills);
+            stage.kill_at_call(operation, &moments[index], (index, moments.len())).await;
+        }
+    } else {
+        // It has no part in it, or cannot be traced.
+        for round in 0..kills {
+            stage.kill_at_random(operation, Victim::Spawner, round, usual).await;
         }
     }
     let data_dir = stage.ground.data_dir().to_owned();
     stage.backend.shut_down().await.unwrap();
     until("nothing remains", || remains(&data_dir).is_empty()).await;
+}
+
+/// How an operation ended.
+async fn ended(operation: Operation, running: JoinHandle<Result<(), String>>) -> Outcome {
+    let ended = tokio::time::timeout(PATIENCE, running).await;
+    match ended.unwrap_or_else(|_| panic!("{operation:?} hangs")) {
+        Ok(Ok(())) => Outcome::Done,
+        Ok(Err(reason)) => Outcome::Failed(reason),
+        Err(_) => Outcome::Unknown,
+    }
+}
+
+impl Stage {
+    /// How long an operation takes when nobody dies, in microseconds.
+    async fn measure(&mut self, operation: Operation) -> u64 {
+        let scene = Arc::new(self.set(operation).await);
+        let begin = Instant::now();
+        perform(operation, Arc::clone(&scene)).await.unwrap();
+        let usual = u64::try_from(begin.elapsed().as_micros()).unwrap();
+        self.audit(operation, Arc::into_inner(scene).unwrap(), &Outcome::Done).await;
+        usual
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "what is aborted is the server")]
+    async fn kill_at_random(&mut self, operation: Operation, victim: Victim, round: u64, usual: u64) {
+        let scene = Arc::new(self.set(operation).await);
+        let moment = Duration::from_micros(self.random.below(LEAD_MICROS + usual * 5 / 4));
+        let aim = self.aim(victim).await;
+        let running = tokio::spawn(begin_soon(operation, Arc::clone(&scene)));
+        // The runtime's own clock is too coarse for what takes less than a millisecond.
+        std::thread::sleep(moment);
+        self.kill(victim, aim, &running);
+        let outcome = ended(operation, running).await;
+        println!("{operation:?} without {victim:?}, {round}, after {moment:?} of {usual} us: {outcome:?}");
+        self.audit(operation, Arc::into_inner(scene).expect("the operation is over"), &outcome).await;
+    }
+
+    /// The system calls that a spawner makes for an operation.
+    async fn moments(&mut self, operation: Operation) -> Vec<Moment> {
+        let scene = Arc::new(self.set(operation).await);
+        let spawner = self.backend.spawner().await.unwrap().pid;
+        let tracer = Tracer::watching(spawner, &self.ground.data_dir().join("trace"));
+        perform(operation, Arc::clone(&scene)).await.unwrap();
+        let moments = tracer.end();
+        self.audit(operation, Arc::into_inner(scene).unwrap(), &Outcome::Done).await;
+        moments
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "as a server that goes on by itself")]
+    async fn kill_at_call(&mut self, operation: Operation, moment: &Moment, place: (usize, usize)) {
+        let scene = Arc::new(self.set(operation).await);
+        let spawner = self.backend.spawner().await.unwrap().pid;
+        self.seen.extend(children(spawner));
+        let tracer = Tracer::killing(spawner, &self.ground.data_dir().join("trace"), moment);
+        let outcome = ended(operation, tokio::spawn(perform(operation, Arc::clone(&scene)))).await;
+        tracer.end();
+        let is_dead = !exists(spawner);
+        println!("{operation:?} without Spawner, at {place:?}, {moment:?}, dead: {is_dead}: {outcome:?}");
+        self.audit(operation, Arc::into_inner(scene).expect("the operation is over"), &outcome).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -446,6 +441,26 @@ async fn kills_while_a_call_runs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_while_a_sandbox_is_frozen() {
     torment(Operation::Freeze).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_sandbox_thaws() {
+    torment(Operation::Thaw).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_folder_is_mounted() {
+    torment(Operation::Mount).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_folder_is_unmounted() {
+    torment(Operation::Unmount).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_while_a_file_is_put() {
+    torment(Operation::PutFile).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,6 +15,7 @@ mod images;
 mod kills;
 mod life;
 mod load;
+mod mounts;
 mod network;
 mod rootless;
 mod same;

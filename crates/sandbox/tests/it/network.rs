@@ -20,6 +20,7 @@ use crate::ground::kill;
 use crate::ground::until;
 
 /// Answers every connection with the same few lines, whatever it says.
+#[expect(clippy::disallowed_methods, reason = "it answers until the test ends")]
 pub(crate) async fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -164,7 +164,10 @@ struct OneImage;
 
 impl Images for OneImage {
     fn find(&self, name: &str) -> Option<sandbox::ImageRoot> {
-        let root = sandbox::ImageRoot { root: sandbox::Root::default(), variables: std::collections::BTreeMap::new() };
+        let root = sandbox::ImageRoot {
+            root: sandbox::Root::default(),
+            variables: std::collections::BTreeMap::new(),
+        };
         (name == "full").then_some(root)
     }
 }

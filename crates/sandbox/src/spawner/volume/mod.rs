@@ -29,6 +29,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::files::make_folder;
+use super::given::MOUNTS;
 use super::log;
 use crate::Limits;
 use image::Images;
@@ -37,8 +38,10 @@ pub(crate) use probe::bytes_free;
 pub(crate) use probe::foresee;
 use project::Projects;
 
-const DISK: &str = "disk";
-const IMAGE: &str = "disk.img";
+/// The file system of a session's own, or where it is mounted.
+pub(super) const DISK: &str = "disk";
+/// The image of it.
+pub(super) const IMAGE: &str = "disk.img";
 /// Part of a sandbox's memory that its files may take when they are kept there: full files must not starve processes.
 const MEMORY_DIVISOR: u64 = 2;
 const MEMORY_PAGE_BYTES: u64 = 4096;
@@ -156,10 +159,23 @@ impl Volumes {
             (Kept::InSubvolume, _) => btrfs::bound(&disk, limits)?,
             (Kept::InMemory, _) => {}
         }
-        for name in ["upper", "work"] {
+        for name in ["upper", "work", MOUNTS] {
             make_folder(&disk.join(name), 0o755)?;
         }
         Ok(disk)
+    }
+
+    /// Where the folders lie that a session writes to besides its root; `None` where that cannot be told, or reached, while
+    /// its sandbox does not run.
+    pub(super) fn writable(&self, folder: &Path, is_running: bool) -> Option<PathBuf> {
+        match (kept(folder), &self.bound) {
+            (Kept::InPlace, _) | (Kept::Nowhere, Bound::Project(_) | Bound::Watched) => {
+                Some(folder.to_owned())
+            }
+            (Kept::InSubvolume, _) => Some(folder.join(DISK)),
+            (Kept::InImage | Kept::InMemory, _) => is_running.then(|| folder.join(DISK)),
+            (Kept::Nowhere, Bound::Subvolume | Bound::Image | Bound::Memory) => None,
+        }
     }
 
     /// The sandbox of a session is over, its files stay.
@@ -199,12 +215,13 @@ impl Volumes {
     }
 
     /// What a look at a session's files has to measure, and whether nothing else bounds them.
-    pub(super) fn measured(&self, folder: &Path) -> (PathBuf, bool) {
+    pub(super) fn measured(&self, folder: &Path) -> (Vec<PathBuf>, bool) {
+        let written = || vec![folder.join("upper"), folder.join(MOUNTS)];
         match (kept(folder), &self.bound) {
-            (Kept::InImage, _) => (folder.join(IMAGE), false),
-            (Kept::InMemory | Kept::InSubvolume, _) => (folder.join(DISK), false),
-            (Kept::InPlace | Kept::Nowhere, Bound::Project(_)) => (folder.join("upper"), false),
-            (Kept::InPlace | Kept::Nowhere, _) => (folder.join("upper"), true),
+            (Kept::InImage, _) => (vec![folder.join(IMAGE)], false),
+            (Kept::InMemory | Kept::InSubvolume, _) => (vec![folder.join(DISK)], false),
+            (Kept::InPlace | Kept::Nowhere, Bound::Project(_)) => (written(), false),
+            (Kept::InPlace | Kept::Nowhere, _) => (written(), true),
         }
     }
 }

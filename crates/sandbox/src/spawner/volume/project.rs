@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use super::MOUNTS;
 use super::Usage;
 use super::sys;
 use super::sys::project;
@@ -52,7 +53,11 @@ impl Projects {
         let project = if is_ours(former) { former } else { self.take()? };
         project::bound_project(&self.on, project, limits.disk_bytes_max, limits.disk_files_max)?;
         project::set_project(&upper, project)?;
-        project::set_project(&work, project)
+        project::set_project(&work, project)?;
+        match sys::open_folder(&folder.join(MOUNTS)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            mounts => project::set_project(&mounts?, project),
+        }
     }
 
     /// What the files of a session take.

@@ -161,10 +161,10 @@ fn folders_from_before_another_choice_stay_where_they_are() {
     std::fs::write(folder.join("upper/file"), "old").unwrap();
     let mut volumes = open(data.path(), Choice::Loop);
     assert_eq!(volumes.prepare(&folder, &Limits::default()).unwrap(), folder);
-    assert_eq!(volumes.measured(&folder), (folder.join("upper"), true));
+    assert_eq!(volumes.measured(&folder), (vec![folder.join("upper"), folder.join("mounts")], true));
     let folder = session(data.path(), "new");
     assert_eq!(volumes.prepare(&folder, &Limits::default()).unwrap(), folder.join("disk"));
-    assert_eq!(volumes.measured(&folder), (folder.join("disk.img"), false));
+    assert_eq!(volumes.measured(&folder), (vec![folder.join("disk.img")], false));
     Volumes::release(&folder);
     until_detached(data.path());
 }

@@ -129,9 +129,11 @@ fn work(owners: &Owners, subjects: &[Subject], writer: &PipeWriter) -> io::Resul
 
 fn walk_all(subjects: &[Subject]) -> io::Result<()> {
     for (index, subject) in subjects.iter().enumerate() {
-        // The session may just be ending; nothing is said of it then.
-        if let Ok(walk::Measure { bytes, files }) = walk::measure(&subject.path) {
-            report(index, &Measured { bytes, files, written: 0 })?;
+        for path in &subject.paths {
+            // The session may just be ending; nothing is said of it then.
+            if let Ok(walk::Measure { bytes, files }) = walk::measure(path) {
+                report(index, &Measured { bytes, files, written: 0 })?;
+            }
         }
     }
     Ok(())

@@ -28,7 +28,7 @@ impl Scene {
         let subject = |_| Subject {
             session: ids.make(),
             hand: 1,
-            path: PathBuf::from("/nowhere"),
+            paths: vec![PathBuf::from("/nowhere")],
             bounds: Some(Bounds { bytes_max: 100 * MIB, files_max: 1000 }),
         };
         Self { known: HashMap::new(), subjects: (0..count).map(subject).collect() }
@@ -155,7 +155,7 @@ fn what_a_sandbox_writes_is_found_whether_it_has_a_name_or_not() {
         let mut watch = Watch::new(data.path().to_owned());
         watch.most_free = Some(sys::space(data.path()).unwrap());
         let (hand, mut child) = shell_in_namespace(&folder, script);
-        let subject = Subject { session, hand, path: folder.clone(), bounds };
+        let subject = Subject { session, hand, paths: vec![folder.clone()], bounds };
         // What is written reaches the count of free space when the file system has found a place for it.
         while watch.running().is_none() {
             watch.look_at = Instant::now();
