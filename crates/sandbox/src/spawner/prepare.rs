@@ -156,6 +156,8 @@ impl Launcher {
         let mut all = std::mem::take(unwanted);
         all.extend(spare.take().map(|spare| spare.launched));
         all.extend(blank.take());
-        all.into_iter().for_each(|launched| self.undo(launched));
+        for launched in all {
+            self.undo(launched);
+        }
     }
 }

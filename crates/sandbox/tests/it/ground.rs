@@ -27,7 +27,7 @@ use tempfile::TempDir;
 /// An unprivileged user that every system has.
 const NOBODY: u32 = 65534;
 /// How long something may take that is expected to happen soon.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A data folder and what is done in it. Ends its spawner when it is dropped.
 pub(crate) struct Ground {
