@@ -49,7 +49,9 @@ use crate::wire::NAMES_MAX;
 use crate::wire::PROTOCOL;
 
 /// How often a request is asked anew because the spawner went away before it answered.
-const ATTEMPTS_MAX: usize = 3;
+const ATTEMPTS_MAX: u32 = 5;
+/// How long the second attempt waits; later ones longer. A spawner that was killed takes connections until it is gone.
+const ATTEMPTS_PAUSE: Duration = Duration::from_millis(20);
 /// How often a stream is asked for anew because the hand on its other side was dying, and how long to wait before.
 const DYING_MAX: usize = 100;
 const DYING_PAUSE: Duration = Duration::from_millis(5);
@@ -148,7 +150,9 @@ impl Embedded {
             attempt += 1;
             let link = self.link().await?;
             match link.ask(ask.clone()).await {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && attempt < ATTEMPTS_MAX => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && attempt < ATTEMPTS_MAX => {
+                    tokio::time::sleep(ATTEMPTS_PAUSE * attempt).await;
+                }
                 other => return other.map_err(|source| Error::Spawner { attempt: "ask", source }),
             }
         }

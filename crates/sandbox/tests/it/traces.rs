@@ -29,7 +29,7 @@ impl Traces {
         let network = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let network_namespaces = processes.iter().filter_map(network).collect::<BTreeSet<_>>().len();
         Self {
-            mounts: std::fs::read_to_string(format!("/proc/{spawner}/mountinfo")).unwrap().lines().count(),
+            mounts: mounts(spawner, data_dir),
             groups: groups(data_dir),
             processes: processes.len(),
             fds: descriptors(spawner).into_iter().filter(|target| !target.starts_with("user:")).count(),
@@ -38,6 +38,12 @@ impl Traces {
             left: left(data_dir),
         }
     }
+}
+
+/// The mounts that a spawner has in its data folder. Those elsewhere are the host's, and come and go as it likes.
+fn mounts(spawner: i32, data_dir: &Path) -> usize {
+    let all = std::fs::read_to_string(format!("/proc/{spawner}/mountinfo")).unwrap();
+    all.lines().filter(|line| line.contains(data_dir.to_str().unwrap())).count()
 }
 
 /// The user namespaces that a spawner keeps: one for each range of ids that was ever in use at the same time.
