@@ -78,6 +78,9 @@ impl Hands {
     /// The session's sandbox, in use until the guard is dropped. When there are too many, the one that idled longest goes.
     pub(crate) async fn provision(&self, wanted: &Wanted) -> Result<(Arc<dyn Sandbox>, Held), Error> {
         let held = self.seats.hold(&wanted.session, wanted.key, &self.clock);
+        if let Some(sandbox) = self.warm(&held.seat) {
+            return Ok((sandbox, held));
+        }
         let root = match self.readiness(&held.seat) {
             Some(root) => root,
             None => {
@@ -95,6 +98,15 @@ impl Hands {
             }
         }
         self.begin(&held.seat, wanted.key, &spec).await.map(|sandbox| (sandbox, held))
+    }
+
+    /// The sandbox that runs, where nothing has to be found out before: what all calls of a turn but the first meet. What a
+    /// sandbox is to be (image, policy, bounds) is put together only for one that is made, or that this process finds.
+    fn warm(&self, seat: &Seat) -> Option<Arc<dyn Sandbox>> {
+        let is_warm = seat.is_warm() && self.is_in_touch();
+        let sandbox = is_warm.then(|| self.backend.find(&seat.session)).flatten()?;
+        seat.note_running();
+        Some(sandbox)
     }
 
     /// After packing or unpacking that was given up, the worker may take a moment to be gone.
