@@ -38,6 +38,7 @@ pub(crate) use seat::Seats;
 pub use status::SandboxState;
 pub use status::SandboxStatus;
 pub(crate) use strangers::Strangers;
+pub use sweep::layers_in_use;
 
 /// How long sandboxes and their files live, and where checkpoints go.
 #[derive(Clone, Debug)]

@@ -1,15 +1,19 @@
 //! A call in a sandbox that runs asks for nothing; one that is made gets what holds at that time.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 
 use api::environments::SandboxSettings;
 use api::environments::SessionEnvironment;
+use async_trait::async_trait;
 use harness::Images;
 use harness::Surroundings;
+use sandbox::Backend;
 use sandbox::Base;
 use sandbox::ImageRoot;
+use sandbox::LayerName;
 use sandbox::Root;
 
 use crate::yard::Yard;
@@ -18,12 +22,21 @@ use crate::yard::Yard;
 #[derive(Default)]
 struct Counted(Mutex<usize>);
 
+#[async_trait]
 impl Images for Counted {
     fn find(&self, _: &str) -> Option<ImageRoot> {
         let mut count = self.0.lock().unwrap();
         *count += 1;
         let variables = BTreeMap::from([("COUNT".to_owned(), count.to_string())]);
         Some(ImageRoot { root: Root { base: Base::Empty, layers: Vec::new() }, variables })
+    }
+
+    async fn collect(
+        &self,
+        _: &dyn Backend,
+        _: &BTreeSet<LayerName>,
+    ) -> Result<Vec<LayerName>, sandbox::images::Error> {
+        Ok(Vec::new())
     }
 }
 

@@ -61,11 +61,15 @@ pub(crate) struct Yard {
 
 impl Yard {
     pub(crate) async fn new(surroundings: Surroundings) -> Self {
+        Self::living(surroundings, Life::new("one")).await
+    }
+
+    pub(crate) async fn living(surroundings: Surroundings, life: Life) -> Self {
         let clock = Clock::manual(Timestamp(1_790_000_000_000_000));
         let store = Store::open(&Target::SqliteMemory, clock.clone()).await.unwrap();
         let ids = Ids::new(Clock::system());
         let works = Works::default();
-        let harness = harness(&store, &works, &clock, &ids, "one", surroundings);
+        let harness = begin(&store, &works, &clock, &ids, surroundings, life);
         let workspace = ids.make();
         Self { harness, store, works, clock, ids, workspace }
     }
@@ -165,6 +169,17 @@ pub(crate) fn harness(
     node: &str,
     surroundings: Surroundings,
 ) -> Harness {
+    begin(store, works, clock, ids, surroundings, Life::new(node))
+}
+
+fn begin(
+    store: &Store,
+    works: &Works,
+    clock: &Clock,
+    ids: &Ids,
+    surroundings: Surroundings,
+    life: Life,
+) -> Harness {
     let config = json!({
         "providers": {"script": {"kind": "scripted", "inline": SCRIPT}},
         "routes": [{"pattern": "*", "provider": "script"}],
@@ -176,13 +191,13 @@ pub(crate) fn harness(
         hands: Arc::new(works.clone()),
         clock: clock.clone(),
         ids: ids.clone(),
-        node: node.to_owned(),
+        node: life.node.clone(),
         policy: harness::brain::Policy::default(),
         limits: Limits::default(),
         root: Root { base: Base::Empty, layers: Vec::new() },
         surroundings,
         sandbox_idle_max_ms: 60_000,
-        life: Life::new(node),
+        life,
         crash: None,
     });
     harness.start();
