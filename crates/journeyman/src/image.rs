@@ -48,11 +48,12 @@ pub(crate) async fn run(config: &Config, environment: &Environment, command: &Im
                 ),
             }
         }
-        Image::Gc { .. } => {
-            let in_use = harness::layers_in_use(&serve::open_store(&config.settings).await?).await;
-            let in_use = in_use.context("look for what sessions stand on")?;
-            return collect(&images, &hands(&data)?, &in_use).await;
-        }
+        Image::Gc { .. } => match in_use(config).await? {
+            Some(in_use) => return collect(&images, &hands(&data)?, &in_use).await,
+            None => println!(
+                "a server uses this data: within ten minutes it removes what neither an image nor a session needs"
+            ),
+        },
         Image::Build(_) | Image::Import(_) | Image::Pull(_) => {
             let hands = hands(&data)?;
             let report = |step: &Step| tell(step);
@@ -119,15 +120,22 @@ fn show(image: &Record) -> Result<()> {
     Ok(())
 }
 
-async fn collect(
-    images: &Images,
-    backend: &dyn Backend,
-    in_use: &BTreeSet<LayerName>,
-) -> Result<ExitCode> {
+/// The layers on which sessions stand; `None` when only the server that runs can tell.
+async fn in_use(config: &Config) -> Result<Option<BTreeSet<LayerName>>> {
+    let store = match serve::open_store(&config.settings).await {
+        Err(error) if matches!(error.downcast_ref(), Some(store::Error::Locked { .. })) => return Ok(None),
+        store => store?,
+    };
+    harness::layers_in_use(&store).await.map(Some).context("look for what sessions stand on")
+}
+
+async fn collect(images: &Images, backend: &dyn Backend, in_use: &BTreeSet<LayerName>) -> Result<ExitCode> {
     let collected = images.collect(backend, in_use).await?;
     if !collected.in_use.is_empty() {
         let count = collected.in_use.len();
-        println!("{count} layers stay while the files of sessions stand on them; a running server removes them after");
+        println!(
+            "{count} layers stay while the files of sessions stand on them; a running server removes them after"
+        );
     }
     for (layer, error) in &collected.kept {
         eprintln!("layer {layer} stays: {error}");

@@ -24,7 +24,9 @@ async fn a_failed_build_is_an_event_of_the_session_once_in_each_turn_that_needs_
     yard.events(&session, "session.status_idle", 1).await;
     let errors = yard.events(&session, "session.error", 1).await;
     let told = message(&errors[0]);
-    for part in ["there is no sandbox for this session", "pip failed with exit status 1", "no such package: a"] {
+    for part in
+        ["there is no sandbox for this session", "pip failed with exit status 1", "no such package: a"]
+    {
         assert!(told.contains(part), "{told}");
     }
     let expected = json!({"type": "unknown_error", "message": told, "retry_status": {"type": "retrying"}});

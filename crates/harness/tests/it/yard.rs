@@ -118,7 +118,10 @@ impl Yard {
                 let log = self.store.entries(session.key, 0, 1_000).await.unwrap();
                 let found: Vec<_> = log.iter().filter(|entry| &*entry.kind == kind).collect();
                 if found.len() >= count {
-                    return found.iter().map(|it| serde_json::from_str(&it.render().unwrap()).unwrap()).collect();
+                    return found
+                        .iter()
+                        .map(|it| serde_json::from_str(&it.render().unwrap()).unwrap())
+                        .collect();
                 }
                 if matches!(follower.next().await, Signal::Closed) {
                     panic!("the store was closed");

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::packages::site::Site;
 use crate::packages::site::text;
 use crate::packages::site::until;
+use crate::program::Program;
 
 /// A root file system with a shell and `cat`: this machine's, with their libraries.
 fn shell_root() -> Vec<u8> {
@@ -32,10 +33,14 @@ fn shell_root() -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn collect(site: &Site) -> String {
-    let output = site.program.run(&["image", "gc"]);
+fn collect(program: &Program) -> String {
+    let output = program.run(&["image", "gc"]);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+fn layers(program: &Program) -> usize {
+    std::fs::read_dir(program.folder.path().join("journeyman-data/layers")).unwrap().count()
 }
 
 #[test]
@@ -46,23 +51,24 @@ fn layers_of_an_image_that_is_gone_stay_for_a_session_at_rest_and_go_with_it() {
     let site = Site::with_image("tools", tar.to_str().unwrap(), "");
     let environment = site.environment(&json!({"type": "cloud"}), &json!({"image": "tools"}));
     let session = site.session(&environment);
-    let ran = site.run_in(&session, "echo kept > /workspace/note; cat /workspace/note");
+    let ran = site.run_in(&session, "echo kept > /note; cat /note");
     assert_eq!((ran.text.trim(), ran.is_error), ("kept", false));
     let removed = site.program.run(&["image", "remove", "tools"]);
     assert!(removed.status.success(), "{removed:?}");
-    // Its sandbox dies with the spawner; from here on the session has files and nothing that runs.
-    for id in site.program.spawners() {
-        Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().unwrap();
-    }
-    until("end of the spawner", || site.program.spawners().is_empty().then_some(()));
-    let told = collect(&site);
+    assert!(collect(&site.program).contains("a server uses this data"));
+    // From here on the session has files, and nothing that runs.
+    let program = site.end();
+    let told = collect(&program);
     assert!(told.contains("1 layers stay") && told.contains("removed 0 layers"), "{told}");
-    let ran = site.run_in(&session, "cat /workspace/note");
+    assert_eq!(layers(&program), 1);
+    let site = Site::again(program);
+    let ran = site.run_in(&session, "cat /note");
     assert_eq!((ran.text.trim(), ran.is_error), ("kept", false));
     let refused = site.run(&environment, "true");
     assert!(refused.is_error && refused.text.contains("there is no image of that name"), "{refused:?}");
 
     let archived = site.post(&format!("/v1/sessions/{session}/archive"), &json!({}));
     assert_eq!(text(&archived, "status"), "terminated");
-    until("removal of the layer", || collect(&site).contains("removed 1 layers").then_some(()));
+    let site = Site::again(site.end());
+    until("removal of the layer", || (layers(&site.program) == 0).then_some(()));
 }

@@ -73,6 +73,19 @@ impl Site {
 
     fn of(program: Program, more: &str) -> Self {
         fs::write(program.folder.path().join("journeyman.toml"), format!("{CONFIG}{more}")).unwrap();
+        Self::again(program)
+    }
+
+    /// Ends the server, and with it every sandbox.
+    pub(crate) fn end(self) -> Program {
+        let Self { server, program } = self;
+        assert!(server.stop().0);
+        until("end of the spawner", || program.spawners().is_empty().then_some(()));
+        program
+    }
+
+    /// Another server on what one has left.
+    pub(crate) fn again(program: Program) -> Self {
         let server = program.serve(&[("JOURNEYMAN_API_KEY", KEY)]);
         Self { server, program }
     }
@@ -155,7 +168,8 @@ impl Site {
     pub(crate) fn session(&self, environment: &str) -> String {
         let agent = json!({"name": "a", "model": "scripted", "tools": [{"type": "agent_toolset_20260401"}]});
         let agent = self.post("/v1/agents", &agent);
-        let session = self.post("/v1/sessions", &json!({"agent": agent["id"], "environment_id": environment}));
+        let session =
+            self.post("/v1/sessions", &json!({"agent": agent["id"], "environment_id": environment}));
         text(&session, "id").to_owned()
     }
 
