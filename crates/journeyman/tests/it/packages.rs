@@ -3,6 +3,7 @@
 
 mod egress;
 mod registries;
+mod root;
 pub(crate) mod site;
 
 use serde_json::json;
