@@ -84,7 +84,7 @@ pub(super) async fn after_workers<T, F: Future<Output = Result<T, sandbox::Error
     for _ in 0..limits::WORKER_ENDS_MAX {
         match work().await {
             Err(sandbox::Error::Layer { .. }) if may_wait => {
-                tokio::time::sleep(limits::WORKER_END_PAUSE).await
+                tokio::time::sleep(limits::WORKER_END_PAUSE).await;
             }
             other => return other,
         }
