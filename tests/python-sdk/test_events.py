@@ -20,6 +20,7 @@ from conftest import (
     run_turn,
     text_of,
     types_of,
+    unique,
     until_end,
     wait_until_idle,
 )
@@ -207,6 +208,24 @@ def test_a_model_that_refuses_for_good_is_told_as_an_error(client: Anthropic, se
     assert error.type == "model_request_failed_error"
     assert error.retry_status.type in ("exhausted", "terminal")
     assert last_of(events, "span.model_request_end").is_error is True
+
+
+def test_a_session_without_a_sandbox_says_so_once_in_a_turn_and_goes_on(client: Anthropic, agent: Any) -> None:
+    environment = client.beta.environments.create(name=unique("broken"), config={"type": "cloud"})
+    setup = "echo first step\necho there is no such thing >&2\nexit 3\n"
+    client.post(f"/x/v1/environments/{environment.id}/sandbox", body={"setup": setup}, cast_to=object)
+    session = client.beta.sessions.create(agent=agent.id, environment_id=environment.id)
+    events = run_turn(client, session.id, "write and read")
+    results = [event for event in events if event.type == "agent.tool_result"]
+    assert [result.is_error for result in results] == [True, True, True]
+    errors = [event.error for event in events if event.type == "session.error"]
+    assert [(error.type, error.retry_status.type) for error in errors] == [("unknown_error", "retrying")]
+    for part in ["setup failed with exit status 3", "first step", "there is no such thing"]:
+        assert part in errors[0].message
+    assert types_of(events).index("session.error") < types_of(events).index("agent.tool_result")
+    assert events[-1].stop_reason.type == "end_turn"
+    shown: Any = client.get(f"/x/v1/environments/{environment.id}/build", cast_to=object)
+    assert (shown["status"], shown["step"]) == ("failed", "setup")
 
 
 def test_pictures_and_documents_are_kept_as_they_were_sent(client: Anthropic, session: Any) -> None:

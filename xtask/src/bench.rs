@@ -64,6 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         database: None,
         upstream: upstream.address,
         key: KEY.to_owned(),
+        config: None,
         log: folder.join("server.log"),
     };
     println!("{}\n", machine::describe(&folder)?);

@@ -4,11 +4,18 @@
 //! session's sandbox. The server is killed with SIGKILL at random moments and at named points, and started again on
 //! the same data and port. Each session, at the end of its life, is audited: nothing acknowledged lost, nothing done
 //! twice, everything finished, and where an effect is missing the model was told so.
+//!
+//! Before that it dies once at each named point in the life of a sandbox (`points`, `handover`): on the way to a
+//! checkpoint, back from one, and from node to node.
 
 mod audit;
+mod handover;
 mod life;
+mod points;
+mod traces;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -39,7 +46,7 @@ const RESUME_MAX: Duration = Duration::from_mins(1);
 const KILL_AFTER_MS: u64 = 60;
 /// A server that should die at a named point is killed when it has not reached it by then.
 const NAMED_MAX: Duration = Duration::from_millis(500);
-/// Places in the server at which it can be told to die.
+/// Places in the server at which it can be told to die at random moments; those in the life of a sandbox are rarer.
 const POINTS: [&str; 9] = [
     "input_stored",
     "driver_started",
@@ -57,7 +64,7 @@ const COMPLAINTS_MAX: usize = 20;
 /// What a crash run does.
 #[derive(Args, Clone)]
 pub(crate) struct Options {
-    /// How often the server is killed
+    /// How often the server is killed, after it has died at each point in the life of a sandbox
     #[arg(long, default_value_t = 200)]
     pub(crate) kills: u32,
     /// Replays the choice of moments
@@ -102,6 +109,22 @@ struct Shared {
     counts: Mutex<Counts>,
 }
 
+impl Shared {
+    /// Makes what sessions need on a fresh server.
+    fn prepare(address: SocketAddr, key: &str) -> Result<Self> {
+        let (agent, environment) = life::prepare(address, key)?;
+        Ok(Self {
+            address,
+            key: key.to_owned(),
+            agent,
+            environment,
+            is_over: AtomicBool::new(false),
+            progress: AtomicU64::new(0),
+            counts: Mutex::new(Counts::default()),
+        })
+    }
+}
+
 /// The outcome of the audits.
 #[derive(Default)]
 struct Counts {
@@ -118,6 +141,10 @@ struct Counts {
 }
 
 impl Counts {
+    fn is_bad(&self) -> bool {
+        self.lost + self.doubled + self.unfinished > 0 || !self.complaints.is_empty()
+    }
+
     fn complain(&mut self, session: &str, what: &str) {
         if self.complaints.len() < COMPLAINTS_MAX {
             self.complaints.push(format!("{session}: {what}"));
@@ -125,33 +152,81 @@ impl Counts {
     }
 }
 
-/// Runs it; fails when anything was lost, doubled or left unfinished.
+/// What a run stands on.
+struct Ground {
+    setup: Setup,
+    folder: PathBuf,
+    /// Held for as long as the run lasts.
+    _upstream: Served,
+    postgres: Option<Postgres>,
+}
+
+impl Ground {
+    fn make(options: &Options, seed: u64) -> Result<Self> {
+        let profile = if options.release { Profile::Release } else { Profile::Debug };
+        let binary = profile.build("journeyman", "journeyman")?;
+        let name = format!("journeyman-crash-{seed}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let upstream = mock::start(profile, &folder.join("mock-model.log"))?;
+        let postgres = match options.database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(Postgres::start()?),
+        };
+        let setup = Setup {
+            binary,
+            data: folder.join("data"),
+            database: postgres.as_ref().map(|postgres| postgres.url.clone()),
+            upstream: upstream.address,
+            key: "sk-jm-crash".to_owned(),
+            config: None,
+            log: folder.join("server.log"),
+        };
+        Ok(Self { setup, folder, _upstream: upstream, postgres })
+    }
+
+    fn remove(self) -> Result<()> {
+        drop(self.postgres);
+        let folder = self.folder;
+        std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))
+    }
+}
+
+/// Both parts; fails when anything was lost, doubled or left unfinished.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let profile = if options.release { Profile::Release } else { Profile::Debug };
-    let binary = profile.build("journeyman", "journeyman")?;
+    points(options)?;
+    if options.kills == 0 { Ok(()) } else { kills(options) }
+}
+
+/// Dies once at each point in the life of a sandbox.
+pub(crate) fn points(options: &Options) -> Result<()> {
+    let ground = Ground::make(options, u64::from(options.kills))?;
+    let begun = Instant::now();
+    println!(
+        "crash points in the life of a sandbox on {:?}, logs in {}",
+        options.database,
+        ground.folder.display()
+    );
+    let outcome = match &ground.postgres {
+        None => points::run(&ground.setup),
+        Some(_) => points::run(&ground.setup).and_then(|()| handover::run(&ground.setup)),
+    };
+    outcome.with_context(|| format!("logs in {}", ground.folder.display()))?;
+    println!("every point was passed and nothing was lost or left, in {} s", begun.elapsed().as_secs());
+    ground.remove()
+}
+
+/// Kills at random moments under load.
+pub(crate) fn kills(options: &Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
-    let folder = std::env::temp_dir().join(format!("journeyman-crash-{seed}-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let ground = Ground::make(options, seed)?;
     println!(
         "crash run: {} kills on {:?}, seed {seed}, logs in {}",
         options.kills,
         options.database,
-        folder.display()
+        ground.folder.display()
     );
-    let upstream = mock::start(profile, &folder.join("mock-model.log"))?;
-    let postgres = match options.database {
-        Database::Sqlite => None,
-        Database::Postgres => Some(Postgres::start()?),
-    };
-    let setup = Setup {
-        binary,
-        data: folder.join("data"),
-        database: postgres.as_ref().map(|postgres| postgres.url.clone()),
-        upstream: upstream.address,
-        key: "sk-jm-crash".to_owned(),
-        log: folder.join("server.log"),
-    };
-    let counts = drive(options, &setup, seed)?;
+    let counts = drive(options, &ground.setup, seed)?;
     for complaint in &counts.complaints {
         println!("violation: {complaint}");
     }
@@ -167,10 +242,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         counts.ambiguous,
         counts.ambiguous_done
     );
-    if counts.lost + counts.doubled + counts.unfinished > 0 || !counts.complaints.is_empty() {
-        bail!("the crash run found violations; seed {seed}, logs in {}", folder.display());
+    if counts.is_bad() {
+        bail!("the crash run found violations; seed {seed}, logs in {}", ground.folder.display());
     }
-    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))
+    ground.remove()
 }
 
 /// What the killer holds.
@@ -185,16 +260,7 @@ struct Killer<'a> {
 fn drive(options: &Options, setup: &Setup, seed: u64) -> Result<Counts> {
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = setup.start(any_port, None)?;
-    let (agent, environment) = life::prepare(server.address, &setup.key)?;
-    let shared = Arc::new(Shared {
-        address: server.address,
-        key: setup.key.clone(),
-        agent,
-        environment,
-        is_over: AtomicBool::new(false),
-        progress: AtomicU64::new(0),
-        counts: Mutex::new(Counts::default()),
-    });
+    let shared = Arc::new(Shared::prepare(server.address, &setup.key)?);
     let lives: Vec<_> = (0..options.sessions)
         .map(|_| {
             let shared = Arc::clone(&shared);

@@ -63,6 +63,8 @@ pub(crate) struct Setup {
     pub(crate) upstream: SocketAddr,
     /// The server key.
     pub(crate) key: String,
+    /// A file of settings; the built-in ones without it.
+    pub(crate) config: Option<PathBuf>,
     /// Where the server's log goes.
     pub(crate) log: PathBuf,
 }
@@ -72,6 +74,9 @@ impl Setup {
     pub(crate) fn start(&self, listen: SocketAddr, crash_at: Option<&str>) -> Result<Served> {
         let mut command = self.command();
         command.arg("serve").arg("--listen").arg(listen.to_string()).arg("--data").arg(&self.data);
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
         if let Some(database) = &self.database {
             command.arg("--database").arg(database);
         }

@@ -81,10 +81,13 @@ pub(crate) fn test(kills: u32) -> Result<()> {
     rust(&mut totals)?;
     official_sdks(&mut totals)?;
     compatibility(&mut totals);
-    let run = |database| crash::run(&crash::Options { kills, database, ..crash::Options::default() });
-    totals.add_one("crash run on SQLite", run(crash::Database::Sqlite));
+    let options = |database| crash::Options { kills, database, ..crash::Options::default() };
+    let (sqlite, postgres) = (options(crash::Database::Sqlite), options(crash::Database::Postgres));
+    totals.add_one("crash points on SQLite", crash::points(&sqlite));
+    totals.add_one("crash run on SQLite", crash::kills(&sqlite));
     if has_postgres {
-        totals.add_one("crash run on PostgreSQL", run(crash::Database::Postgres));
+        totals.add_one("crash points on PostgreSQL", crash::points(&postgres));
+        totals.add_one("crash run on PostgreSQL", crash::kills(&postgres));
     }
     totals.close()
 }

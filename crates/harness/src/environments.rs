@@ -7,6 +7,7 @@ mod places;
 mod routes;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::environments::SandboxSettings;
@@ -14,6 +15,7 @@ use api::environments::SessionEnvironment;
 use api::ids::Ids;
 use api::ids::SessionId;
 use api::time::Clock;
+use async_trait::async_trait;
 use egress::Policy;
 use sandbox::Backend;
 use sandbox::Error;
@@ -31,6 +33,7 @@ pub use self::builds::BuildProgress;
 use self::builds::Builds;
 pub use self::network::Operator;
 use self::places::Places;
+use crate::error::chain;
 use crate::tasks::Tasks;
 
 /// What is fixed when a session is made, beside its agent. Stored as JSON in its row.
@@ -62,10 +65,19 @@ pub struct Surroundings {
     pub image: Option<String>,
 }
 
-/// Finds images by their names.
+/// The images of this node.
+#[async_trait]
 pub trait Images: Send + Sync {
     /// What a sandbox on an image starts with; `None` when there is no such image. Called for every sandbox, so it is quick.
     fn find(&self, name: &str) -> Option<ImageRoot>;
+
+    /// Removes the layers that were taken in for images, that no image needs any more, and that are not among those in use.
+    /// Answers those that are gone. Somebody who is changing images right now is not waited for: then none go.
+    async fn collect(
+        &self,
+        backend: &dyn Backend,
+        in_use: &BTreeSet<LayerName>,
+    ) -> Result<Vec<LayerName>, sandbox::images::Error>;
 }
 
 /// What the operator gives every sandbox, and what environments add to it. Clones share it.
@@ -153,9 +165,23 @@ impl Environments {
         network::policy(environment, &self.0.surroundings.operator, &hosts)
     }
 
-    /// Removes layers of packages that nobody has wanted for a month. Those in `in_use` stay.
-    pub(crate) async fn collect(&self, in_use: &[LayerName]) -> Result<(), Error> {
-        self.0.builds.collect(in_use).await
+    /// Removes layers that nothing needs: those of packages that nobody has wanted for a month, and those of images that are
+    /// gone. Those in `in_use` stay.
+    pub(crate) async fn collect(&self, in_use: &BTreeSet<LayerName>) -> Result<(), Error> {
+        self.0.builds.collect(in_use).await?;
+        let Some(images) = &self.0.surroundings.images else { return Ok(()) };
+        if self.0.backend.layers().await?.is_empty() {
+            return Ok(());
+        }
+        let collected = images.collect(self.0.backend.as_ref(), in_use).await;
+        let failed = |error: sandbox::images::Error| Error::Layer {
+            attempt: "remove the layers of images that are gone".to_owned(),
+            reason: chain(&error),
+        };
+        for layer in collected.map_err(failed)? {
+            tracing::info!(layer = %layer, "removed layer {layer}: no image needs it and no session stands on it");
+        }
+        Ok(())
     }
 
     /// Without what the environment installs.

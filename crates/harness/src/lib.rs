@@ -38,6 +38,7 @@ pub use environments::Surroundings;
 pub use life::Life;
 pub use life::SandboxState;
 pub use life::SandboxStatus;
+pub use life::layers_in_use;
 pub use sessions::CreateSession;
 pub use tasks::Tasks;
 

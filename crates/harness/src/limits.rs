@@ -58,6 +58,9 @@ pub(crate) const REST_MAX: Duration = Duration::from_secs(5);
 pub(crate) const WORKER_ENDS_MAX: u32 = 50;
 pub(crate) const WORKER_END_PAUSE: Duration = Duration::from_millis(10);
 
+/// How long after its start a server reckons with workers of the one before it, which died with streams open.
+pub(crate) const WORKERS_OUTLIVE_MAX: Duration = Duration::from_secs(5);
+
 /// Times that another node may be faster before a call gives up.
 pub(crate) const TAKE_ATTEMPTS_MAX: u32 = 8;
 

@@ -10,6 +10,7 @@ mod pull;
 mod reference;
 mod sources;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ use anyhow::Result;
 use api::time::Clock;
 use sandbox::Backend;
 use sandbox::Embedded;
+use sandbox::LayerName;
 use sandbox::images::Image as Record;
 use sandbox::images::Images;
 use sandbox::images::Importer;
@@ -46,7 +48,12 @@ pub(crate) async fn run(config: &Config, environment: &Environment, command: &Im
                 ),
             }
         }
-        Image::Gc { .. } => return collect(&images, &hands(&data)?).await,
+        Image::Gc { .. } => match in_use(config).await? {
+            Some(in_use) => return collect(&images, &hands(&data)?, &in_use).await,
+            None => println!(
+                "a server uses this data: within ten minutes it removes what neither an image nor a session needs"
+            ),
+        },
         Image::Build(_) | Image::Import(_) | Image::Pull(_) => {
             let hands = hands(&data)?;
             let report = |step: &Step| tell(step);
@@ -113,8 +120,23 @@ fn show(image: &Record) -> Result<()> {
     Ok(())
 }
 
-async fn collect(images: &Images, backend: &dyn Backend) -> Result<ExitCode> {
-    let collected = images.collect(backend).await?;
+/// The layers on which sessions stand; `None` when only the server that runs can tell.
+async fn in_use(config: &Config) -> Result<Option<BTreeSet<LayerName>>> {
+    let store = match serve::open_store(&config.settings).await {
+        Err(error) if matches!(error.downcast_ref(), Some(store::Error::Locked { .. })) => return Ok(None),
+        store => store?,
+    };
+    harness::layers_in_use(&store).await.map(Some).context("look for what sessions stand on")
+}
+
+async fn collect(images: &Images, backend: &dyn Backend, in_use: &BTreeSet<LayerName>) -> Result<ExitCode> {
+    let collected = images.collect(backend, in_use).await?;
+    if !collected.in_use.is_empty() {
+        let count = collected.in_use.len();
+        println!(
+            "{count} layers stay while the files of sessions stand on them; a running server removes them after"
+        );
+    }
     for (layer, error) in &collected.kept {
         eprintln!("layer {layer} stays: {error}");
     }

@@ -1,12 +1,17 @@
 //! What the operator says of sandboxes, made into what the harness takes: networks, resource classes, images.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use harness::Operator;
 use harness::Surroundings;
+use sandbox::Backend;
 use sandbox::ImageRoot;
+use sandbox::LayerName;
+use sandbox::images;
 use sandbox::images::Images;
 
 use crate::config::Settings;
@@ -16,9 +21,19 @@ use crate::config::settings::Network;
 /// The images of the data folder, as environments name them.
 struct Named(Images);
 
+#[async_trait]
 impl harness::Images for Named {
     fn find(&self, name: &str) -> Option<ImageRoot> {
         self.0.root(name).ok()
+    }
+
+    async fn collect(
+        &self,
+        backend: &dyn Backend,
+        in_use: &BTreeSet<LayerName>,
+    ) -> Result<Vec<LayerName>, images::Error> {
+        let collected = self.0.try_collect(backend, in_use).await?;
+        Ok(collected.map(|collected| collected.removed).unwrap_or_default())
     }
 }
 

@@ -337,6 +337,10 @@ impl Backend for Embedded {
         }
     }
 
+    fn find(&self, session: &SessionId) -> Option<Arc<dyn Sandbox>> {
+        self.connected(session).map(|connection| connection as Arc<dyn Sandbox>)
+    }
+
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
         Ok(match self.connect(session, Ask::Adopt { session: session.clone() }).await? {
             Ok(connection) => {

@@ -76,6 +76,12 @@ pub trait Backend: Send + Sync {
     /// The running sandbox of this session, or a new one over the files that the session left. A frozen one thaws.
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error>;
 
+    /// The sandbox of this session, when this process is connected to it already. Nobody is asked and nothing is made, so a
+    /// caller who only wants to go on in a sandbox need not put together what a new one would be.
+    fn find(&self, _session: &SessionId) -> Option<Arc<dyn Sandbox>> {
+        None
+    }
+
     /// What there is of this session's sandbox. Never makes one. A frozen one thaws.
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error>;
 

@@ -4,6 +4,8 @@ mod debian;
 mod go;
 mod node;
 mod python;
+mod ruby;
+mod rust;
 mod zip;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,8 @@ pub use self::debian::debian_repository;
 pub use self::go::go_modules;
 pub use self::node::node_registry;
 pub use self::python::python_index;
+pub use self::ruby::ruby_repository;
+pub use self::rust::rust_registry;
 
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 16 * 1024;

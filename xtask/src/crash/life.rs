@@ -48,13 +48,7 @@ pub(crate) fn prepare(address: SocketAddr, key: &str) -> Result<(String, String)
 /// Lives one session after the other until the run is over, and adds up what the audits found.
 pub(crate) fn live(shared: &Shared) {
     while !shared.is_over.load(Ordering::SeqCst) {
-        let mut life = Life {
-            shared,
-            client: Client::new(shared.address, &shared.key),
-            record: Record::default(),
-            stream: None,
-            last_event_id: None,
-        };
+        let mut life = Life::new(shared);
         if let Err(error) = life.run() {
             let mut counts = shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
             counts.unfinished += 1;
@@ -63,7 +57,8 @@ pub(crate) fn live(shared: &Shared) {
     }
 }
 
-struct Life<'a> {
+/// One session as its client sees it.
+pub(super) struct Life<'a> {
     shared: &'a Shared,
     client: Client,
     record: Record,
@@ -71,7 +66,24 @@ struct Life<'a> {
     last_event_id: Option<String>,
 }
 
-impl Life<'_> {
+impl<'a> Life<'a> {
+    /// A client that has no session yet.
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            client: Client::new(shared.address, &shared.key),
+            record: Record::default(),
+            stream: None,
+            last_event_id: None,
+        }
+    }
+
+    /// Goes on with the session at another server, be it the next one in the place of the last.
+    fn turn_to(&mut self, address: SocketAddr) {
+        self.client = Client::new(address, &self.shared.key);
+        self.stream = None;
+    }
+
     fn run(&mut self) -> Result<()> {
         self.create()?;
         for turn in 0..TURNS {
@@ -80,14 +92,20 @@ impl Life<'_> {
             }
             self.turn(turn)?;
         }
-        let effects = self.effects()?;
-        let log = self.log()?;
-        audit::audit(&self.record, &log, &effects, &self.shared.counts);
+        self.audit()?;
         self.archive()
     }
 
+    /// Compares what the client knows with the log and with what the commands left behind.
+    pub(super) fn audit(&mut self) -> Result<()> {
+        let effects = self.effects()?;
+        let log = self.log()?;
+        audit::audit(&self.record, &log, &effects, &self.shared.counts);
+        Ok(())
+    }
+
     /// A creation whose answer never came leaves an idle session behind, which harms nobody.
-    fn create(&mut self) -> Result<()> {
+    pub(super) fn create(&mut self) -> Result<()> {
         let body = json!({"agent": self.shared.agent, "environment_id": self.shared.environment}).to_string();
         let session =
             self.persist("create a session", |client| client.post("/v1/sessions", &body)?.json())?;
@@ -95,13 +113,27 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Sends one message and, when it was acknowledged, waits until it is answered.
-    fn turn(&mut self, turn: u32) -> Result<()> {
+    /// Sends one message and, when it was acknowledged, waits until it is answered. Answers whether it was.
+    pub(super) fn turn(&mut self, turn: u32) -> Result<bool> {
         let lines: Vec<String> = (0..COMMANDS).map(|command| format!("t{turn}c{command}")).collect();
         let commands: Vec<String> =
             lines.iter().map(|line| format!("RUN: echo {line} >> /workspace/effects")).collect();
         self.record.issued.extend(lines);
-        if self.send(&commands.join("\n"))? { self.settle() } else { Ok(()) }
+        let is_acknowledged = self.send(&commands.join("\n"))?;
+        if is_acknowledged {
+            self.settle()?;
+        }
+        Ok(is_acknowledged)
+    }
+
+    /// The same at a server that runs, where the message must not get lost.
+    pub(super) fn whole_turn(&mut self, address: SocketAddr, turn: u32) -> Result<()> {
+        self.turn_to(address);
+        if self.turn(turn)? {
+            Ok(())
+        } else {
+            bail!("message {turn} was not acknowledged by a server that runs")
+        }
     }
 
     /// Sends a user message once. False when no answer came.
@@ -177,7 +209,7 @@ impl Life<'_> {
     }
 
     /// What the commands left behind, as a last turn reads it.
-    fn effects(&mut self) -> Result<Vec<String>> {
+    pub(super) fn effects(&mut self) -> Result<Vec<String>> {
         for _ in 0..READINGS_MAX {
             // A message whose answer never came may still be worked on.
             self.settle()?;
@@ -197,7 +229,7 @@ impl Life<'_> {
     }
 
     /// The whole log over the public API.
-    fn log(&mut self) -> Result<Vec<Value>> {
+    pub(super) fn log(&mut self) -> Result<Vec<Value>> {
         let mut log = Vec::new();
         let mut path = self.path("/events?limit=100");
         loop {
@@ -208,7 +240,8 @@ impl Life<'_> {
         }
     }
 
-    fn archive(&mut self) -> Result<()> {
+    /// Ends the session, after which nothing of its sandbox may be left.
+    pub(super) fn archive(&mut self) -> Result<()> {
         let path = self.path("/archive");
         self.persist("archive a session", |client| client.post(&path, "{}")?.json()).map(drop)
     }

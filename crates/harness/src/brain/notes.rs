@@ -44,6 +44,9 @@ pub(crate) struct Trouble {
     /// When the request is asked again; absent when it will not be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) retry_at: Option<Timestamp>,
+    /// There is no sandbox. The turn goes on without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_of_sandbox: bool,
 }
 
 /// With `journal.input_processed`.

@@ -27,6 +27,7 @@ use super::notes;
 use super::state::Next;
 use super::state::Policy;
 use super::state::State;
+use super::state::Turn;
 
 /// How something that was under way ended.
 #[derive(Clone, Debug)]
@@ -72,6 +73,13 @@ pub enum Outcome {
         /// The `agent.tool_use` event.
         call: EventId,
     },
+    /// There is no sandbox to run the call in, so it was not run.
+    Unprovided {
+        /// The `agent.tool_use` event.
+        call: EventId,
+        /// Why, for people.
+        reason: String,
+    },
     /// The call was certainly never begun.
     Unstarted {
         /// The `agent.tool_use` event.
@@ -101,6 +109,7 @@ pub fn observe(state: &State, outcome: Outcome) -> Vec<Draft> {
             vec![result(call, content, is_error)]
         }
         Outcome::Unknown { call } if is_waiting(&call) => vec![unknown(call)],
+        Outcome::Unprovided { call, reason } if is_waiting(&call) => unprovided(turn, call, &reason),
         Outcome::Unstarted { call } if is_waiting(&call) => {
             let private = Some(raw(&notes::Unstarted { call: Some(call) }));
             vec![Draft { id: None, content: Content::Internal(CALL_UNSTARTED), private }]
@@ -115,9 +124,25 @@ pub fn observe(state: &State, outcome: Outcome) -> Vec<Draft> {
         | Outcome::Stopped { .. }
         | Outcome::Finished { .. }
         | Outcome::Unknown { .. }
+        | Outcome::Unprovided { .. }
         | Outcome::Unstarted { .. }
         | Outcome::Waited => Vec::new(),
     }
+}
+
+/// The turn goes on, and the next call tries again, so this is no end of anything. Clients are told once in a turn, and not
+/// for every call that meets the same failure; the model is told each time.
+fn unprovided(turn: &Turn, call: EventId, reason: &str) -> Vec<Draft> {
+    let message = format!("there is no sandbox for this session: {reason}");
+    let mut drafts = Vec::new();
+    if turn.trouble.as_deref() != Some(message.as_str()) {
+        let kind = SessionErrorKind::Unknown;
+        let error = SessionError { kind, message, retry_status: RetryStatus::Retrying };
+        let note = notes::Trouble { retry_at: None, is_of_sandbox: true };
+        drafts.push(Draft::noted(Emitted::Error { error }, &note));
+    }
+    drafts.push(result(call, vec![text_block(&format!("The call was not run: {reason}."))], true));
+    drafts
 }
 
 /// The result of a call that nobody can know the fate of.
@@ -250,7 +275,7 @@ fn failed(
     let retry_status = if may_retry { RetryStatus::Retrying } else { RetryStatus::Exhausted };
     let error = SessionError { kind: error_kind(kind), message, retry_status };
     let mut drafts = vec![aborted(span, true)];
-    drafts.push(Draft::noted(Emitted::Error { error }, &notes::Trouble { retry_at }));
+    drafts.push(Draft::noted(Emitted::Error { error }, &notes::Trouble { retry_at, is_of_sandbox: false }));
     if may_retry {
         let (session_thread_id, agent_name) = (facts.thread.clone(), facts.agent_name.clone());
         drafts.push(Draft::event(Emitted::ThreadRescheduled { session_thread_id, agent_name }));

@@ -94,6 +94,8 @@ pub(crate) struct Turn {
     pub(crate) rounds: u32,
     /// Failures since the last reply.
     pub(crate) failures: u32,
+    /// What clients were told last of why there is no sandbox.
+    pub(crate) trouble: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -262,6 +264,7 @@ impl Turn {
             next: Next::Ask,
             rounds: 0,
             failures: 0,
+            trouble: None,
         }
     }
 
@@ -291,9 +294,13 @@ impl Turn {
                 self.end_request(end, conversation);
             }
             "session.error" => {
-                let trouble: notes::Trouble = notes::read(entry.private.as_ref());
-                self.failures += 1;
-                self.next = trouble.retry_at.map_or(Next::GiveUp, |at| Next::Retry { at });
+                let notes::Trouble { retry_at, is_of_sandbox } = notes::read(entry.private.as_ref());
+                if is_of_sandbox {
+                    self.trouble = Some(public::<WithError>(entry).error.message);
+                } else {
+                    self.failures += 1;
+                    self.next = retry_at.map_or(Next::GiveUp, |at| Next::Retry { at });
+                }
             }
             _ => {}
         }
@@ -380,6 +387,18 @@ fn public<T: Default + for<'de> Deserialize<'de>>(entry: &Entry) -> T {
 struct WithContent {
     #[serde(default)]
     content: Vec<Arc<RawValue>>,
+}
+
+#[derive(Default, Deserialize)]
+struct WithError {
+    #[serde(default)]
+    error: ToldError,
+}
+
+#[derive(Default, Deserialize)]
+struct ToldError {
+    #[serde(default)]
+    message: String,
 }
 
 #[derive(Default, Deserialize)]

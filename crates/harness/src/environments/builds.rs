@@ -8,6 +8,7 @@ mod recipe;
 mod run;
 mod workshop;
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -281,6 +282,8 @@ impl Builds {
             BuildState::Failed if is_announced => BuildProgress::Building,
             BuildState::Failed => BuildProgress::Failed,
             BuildState::Building if self.0.store.is_building(&key).await? => BuildProgress::Building,
+            // Its builder died after the layer was there and before it had said so.
+            BuildState::Building if self.is_here(layer).await => BuildProgress::Ready,
             BuildState::Building => {
                 build.error =
                     Some("the server stopped while it was built; it is built when next wanted".to_owned());
@@ -293,37 +296,46 @@ impl Builds {
         Ok(build)
     }
 
+    async fn is_here(&self, layer: &LayerName) -> bool {
+        self.0.backend.layers().await.is_ok_and(|layers| layers.contains(layer))
+    }
+
     /// Where ids come from.
     pub(crate) fn ids(&self) -> Ids {
         self.0.ids.clone()
     }
 
-    /// Removes the layers that nobody has wanted for a month and no sandbox stands on.
-    pub(crate) async fn collect(&self, in_use: &[LayerName]) -> Result<(), Error> {
+    /// Removes the layers that nobody has wanted for a month and on which nothing stands.
+    pub(crate) async fn collect(&self, in_use: &BTreeSet<LayerName>) -> Result<(), Error> {
         let stored = |source: store::Error| Error::Layer {
             attempt: "look for unused layers".to_owned(),
             reason: source.to_string(),
         };
-        let now = self.0.clock.now();
+        let Inner { store, backend, clock, .. } = &*self.0;
+        let now = clock.now();
         let before = now.plus_millis(-limits::BUILD_UNUSED_MS);
-        let unused =
-            self.0.store.unused_builds(before, limits::BUILDS_COLLECTED_MAX).await.map_err(stored)?;
-        let here = self.0.backend.layers().await?;
+        let unused = store.unused_builds(before, limits::BUILDS_COLLECTED_MAX).await.map_err(stored)?;
+        let here = backend.layers().await?;
         for build in unused {
             let Ok(layer) = build.key.parse::<LayerName>() else { continue };
-            if !here.contains(&layer) || in_use.contains(&layer) {
+            if in_use.contains(&layer) {
+                // Were its row forgotten, nobody would remove it later.
+                store.use_build(&build.key, now).await.map_err(stored)?;
                 continue;
             }
-            // From here on whoever wants it builds it anew.
-            if matches!(self.0.slots().get(&layer), Some(Slot::Building(_))) {
+            if !here.contains(&layer) || matches!(self.0.slots().get(&layer), Some(Slot::Building(_))) {
                 continue;
             }
-            self.0.slots().remove(&layer);
             tracing::info!(layer = %layer, "remove layer {layer}: nobody has wanted it for a month");
-            self.0.backend.remove_layer(&layer).await?;
+            let removed = backend.remove_layer(&layer).await;
+            // From here on whoever wants it builds it anew.
+            self.0.slots().remove(&layer);
+            if let Err(error) = removed {
+                tracing::warn!(layer = %layer, error = %error, "remove layer {layer} failed; trying again");
+            }
         }
         // The rows stay for as long again, so that every node hears of it.
-        self.0.store.forget_builds(now.plus_millis(-2 * limits::BUILD_UNUSED_MS)).await.map_err(stored)
+        store.forget_builds(now.plus_millis(-2 * limits::BUILD_UNUSED_MS)).await.map_err(stored)
     }
 }
 

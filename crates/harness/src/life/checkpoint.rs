@@ -13,6 +13,7 @@ use store::Checkpoint;
 
 use super::Failure;
 use super::Seat;
+use super::restore::after_workers;
 use crate::crash;
 use crate::error::chain;
 use crate::limits;
@@ -99,9 +100,10 @@ impl Hands {
     async fn store_files(&self, blobs: &Blobs, seat: &Seat, key: &str) -> Result<Blob, Failure> {
         // First what is likelier to fail.
         let mut writer = blobs.put(key).await?;
+        let may_wait = self.may_meet_worker(seat);
         // Also when all is well: the worker is gone a moment after its last word.
         seat.facts().is_restless = true;
-        let mut reader = self.backend.pack(&seat.session).await?;
+        let mut reader = after_workers(may_wait, || self.backend.pack(&seat.session)).await?;
         copy(&mut reader, &mut writer).await?;
         crash::point(self.crash.as_ref(), "after_pack");
         let blob = writer.finish().await?;

@@ -38,6 +38,7 @@ pub(crate) use seat::Seats;
 pub use status::SandboxState;
 pub use status::SandboxStatus;
 pub(crate) use strangers::Strangers;
+pub use sweep::layers_in_use;
 
 /// How long sandboxes and their files live, and where checkpoints go.
 #[derive(Clone, Debug)]
@@ -132,13 +133,13 @@ async fn sweep(inner: Arc<Inner>) {
         if let Err(error) = inner.hands.sweep(&|key| inner.is_at_rest(key)).await {
             tracing::warn!(error = %error, "sweep sandboxes failed; trying again");
         }
-        if sweeps.is_multiple_of(limits::SWEEPS_PER_BLOB_SWEEP) {
-            if let Err(error) = inner.hands.sweep_blobs().await {
-                tracing::warn!(error = %error, "sweep checkpoints failed; trying again");
-            }
-            if let Err(error) = inner.hands.sweep_layers().await {
-                tracing::warn!(error = %error, "sweep layers failed; trying again");
-            }
+        if let Err(error) = inner.hands.sweep_layers().await {
+            tracing::warn!(error = %error, "sweep layers failed; trying again");
+        }
+        if sweeps.is_multiple_of(limits::SWEEPS_PER_BLOB_SWEEP)
+            && let Err(error) = inner.hands.sweep_blobs().await
+        {
+            tracing::warn!(error = %error, "sweep checkpoints failed; trying again");
         }
         sweeps = sweeps.wrapping_add(1);
     }

@@ -60,19 +60,12 @@ impl Hands {
         Ok(self.store.take_sandbox(row, &self.life.node).await?)
     }
 
-    /// After a restore that was given up, its worker may take a moment to be gone.
+    /// Begins to unpack, once no worker is at the files any more.
     async fn begin_unpacking(&self, seat: &Seat) -> Result<LayerWriter, Failure> {
         let place = Place::Files(seat.session.clone());
-        for _ in 0..limits::WORKER_ENDS_MAX {
-            let was_restless = std::mem::replace(&mut seat.facts().is_restless, true);
-            match self.backend.unpack(&place).await {
-                Err(sandbox::Error::Layer { .. }) if was_restless => {
-                    tokio::time::sleep(limits::WORKER_END_PAUSE).await;
-                }
-                other => return Ok(other?),
-            }
-        }
-        Ok(self.backend.unpack(&place).await?)
+        let may_wait = self.may_meet_worker(seat);
+        seat.facts().is_restless = true;
+        Ok(after_workers(may_wait, || self.backend.unpack(&place)).await?)
     }
 
     /// Whether what this process believes of a seat can be trusted: another node takes a sandbox without our help only
@@ -81,6 +74,22 @@ impl Hands {
         let asked_at = *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
         asked_at.is_some_and(|at| at.elapsed() < limits::TRUST_MAX)
     }
+}
+
+/// What a back end does when no worker is at the files of a session any more.
+pub(super) async fn after_workers<T, F: Future<Output = Result<T, sandbox::Error>>>(
+    may_wait: bool,
+    work: impl Fn() -> F,
+) -> Result<T, sandbox::Error> {
+    for _ in 0..limits::WORKER_ENDS_MAX {
+        match work().await {
+            Err(sandbox::Error::Layer { .. }) if may_wait => {
+                tokio::time::sleep(limits::WORKER_END_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+    work().await
 }
 
 const _: () = assert!(

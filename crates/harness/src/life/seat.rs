@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub(super) last: Timestamp,
     /// Its files are here and the newest: calls go straight to the back end.
     pub(super) is_ready: bool,
+    /// This process has said what the sandbox is to be, so one that it is connected to is as it should be.
+    pub(super) is_specified: bool,
     /// Whether it runs, as far as is known.
     pub(super) is_running: bool,
     /// Whether it was frozen, once that was tried.
@@ -64,6 +66,7 @@ impl Seat {
             calls: 0,
             last: now,
             is_ready: false,
+            is_specified: false,
             is_running: false,
             frozen: None,
             root: None,
@@ -86,6 +89,12 @@ impl Seat {
         facts.root.clone().filter(|_| facts.is_ready)
     }
 
+    /// Whether calls may go straight to a sandbox that this process is connected to.
+    pub(crate) fn is_warm(&self) -> bool {
+        let facts = self.facts();
+        facts.is_ready && facts.is_specified
+    }
+
     /// Keeps calls out until the gate is free. False, and nothing is changed, while a call is under way.
     pub(super) fn shut(&self) -> bool {
         let mut facts = self.facts();
@@ -96,9 +105,10 @@ impl Seat {
         is_free
     }
 
-    /// It runs, as a call has found out.
+    /// It runs as this process has specified it, as a call has found out.
     pub(crate) fn note_running(&self) {
         let mut facts = self.facts();
+        facts.is_specified = true;
         facts.is_running = true;
         facts.frozen = None;
         facts.is_restless = false;

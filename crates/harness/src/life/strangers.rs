@@ -53,6 +53,10 @@ impl Backend for Watched {
         self.backend.provision(spec).await
     }
 
+    fn find(&self, session: &SessionId) -> Option<Arc<dyn Sandbox>> {
+        self.backend.find(session)
+    }
+
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
         self.backend.adopt(session).await
     }

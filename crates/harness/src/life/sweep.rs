@@ -1,6 +1,7 @@
 //! No orphan: what crashes and time leave behind is found and removed. Every removal is made behind the session's gate and
 //! after another look at the row, so that it never meets a call that has begun meanwhile.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 
@@ -10,6 +11,7 @@ use sandbox::LayerName;
 use sandbox::Root;
 use store::KnownSession;
 use store::SandboxRecord;
+use store::Store;
 
 use super::Failure;
 use super::Seat;
@@ -148,13 +150,9 @@ impl Hands {
         Ok(())
     }
 
-    /// Removes layers of packages that nobody has wanted for long, and that no sandbox stands on.
+    /// Removes layers of packages that nobody has wanted for long and of images that are gone, where no files stand on them.
     pub(super) async fn sweep_layers(&self) -> Result<(), Failure> {
-        let roots = self.store.sandbox_roots().await?;
-        let roots = roots.iter().filter_map(|root| serde_json::from_str::<Root>(root).ok());
-        let mut in_use: Vec<LayerName> = roots.flat_map(|root| root.layers).collect();
-        in_use.sort_unstable();
-        in_use.dedup();
+        let in_use = layers_in_use(&self.store).await?;
         Ok(self.environments.collect(&in_use).await?)
     }
 
@@ -182,4 +180,18 @@ impl Hands {
         blobs.tidy(limits::UNFINISHED_BLOB_AGE).await?;
         Ok(())
     }
+}
+
+/// The layers on which files of sessions stand, wherever they are: in a sandbox that runs, on the disk of a node, or in a
+/// checkpoint. A session that rests needs them as much as one that runs, and neither outlives its row.
+pub async fn layers_in_use(store: &Store) -> Result<BTreeSet<LayerName>, store::Error> {
+    let mut layers = BTreeSet::new();
+    for text in store.sandbox_roots().await? {
+        // What cannot be read may stand on anything.
+        let Ok(root) = serde_json::from_str::<Root>(&text) else {
+            return Err(store::Error::Corrupt { what: "root of a sandbox", value: text });
+        };
+        layers.extend(root.layers);
+    }
+    Ok(layers)
 }

@@ -26,15 +26,15 @@ pub(crate) async fn run(inner: Arc<Inner>, wanted: Wanted, call: Call) -> Outcom
     let crash = inner.parts.crash.as_ref();
     crash::point(crash, "before_tool");
     let id = call.id.clone();
-    let result = match inner.hands.provision(&wanted).await {
-        Ok((sandbox, held)) => sandbox.execute(&call).await.map(|outcome| held.tell(outcome)),
-        Err(error) => Err(error),
+    let outcome = match inner.hands.provision(&wanted).await {
+        Ok((sandbox, held)) => match sandbox.execute(&call).await.map(|outcome| held.tell(outcome)) {
+            Ok(sandbox::Outcome { content, is_error }) => Outcome::Finished { call: id, content, is_error },
+            Err(error) => failed(&wanted.session, id, &error),
+        },
+        Err(error) => unprovided(&wanted.session, id, &error),
     };
     crash::point(crash, "after_tool");
-    match result {
-        Ok(sandbox::Outcome { content, is_error }) => Outcome::Finished { call: id, content, is_error },
-        Err(error) => failed(&wanted.session, id, &error),
-    }
+    outcome
 }
 
 /// Makes the sandbox for a call that is about to come. When that fails, the call itself says so.
@@ -43,6 +43,13 @@ pub(crate) fn make_ahead(inner: &Arc<Inner>, wanted: Wanted) {
     drop(inner.tasks.spawn("make a sandbox ahead", async move {
         drop(held.hands.provision(&wanted).await);
     }));
+}
+
+/// There is no sandbox to run the call in. Clients are told too: it is rarely the model who can do something about it.
+fn unprovided(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome {
+    let reason = chain(error);
+    tracing::warn!(session.id = %session, error = reason, "there is no sandbox for a tool call of session {session}");
+    Outcome::Unprovided { call, reason }
 }
 
 /// The model is told what happened; it can go on without the sandbox or try again.

@@ -50,6 +50,7 @@ pub(crate) struct Hands {
     pub(crate) permits: Semaphore,
     /// A sandbox has ended.
     pub(crate) ended: Notify,
+    begun_at: Instant,
     /// When it was asked last, with success, what other nodes wait for.
     pub(crate) asked_at: Mutex<Option<Instant>>,
 }
@@ -71,6 +72,7 @@ impl Hands {
             here: OnceCell::new(),
             permits: Semaphore::new(limits::CHECKPOINTS_AT_ONCE_MAX),
             ended: Notify::new(),
+            begun_at: Instant::now(),
             asked_at: Mutex::default(),
         }
     }
@@ -78,6 +80,9 @@ impl Hands {
     /// The session's sandbox, in use until the guard is dropped. When there are too many, the one that idled longest goes.
     pub(crate) async fn provision(&self, wanted: &Wanted) -> Result<(Arc<dyn Sandbox>, Held), Error> {
         let held = self.seats.hold(&wanted.session, wanted.key, &self.clock);
+        if let Some(sandbox) = self.warm(&held.seat) {
+            return Ok((sandbox, held));
+        }
         let root = match self.readiness(&held.seat) {
             Some(root) => root,
             None => {
@@ -97,12 +102,28 @@ impl Hands {
         self.begin(&held.seat, wanted.key, &spec).await.map(|sandbox| (sandbox, held))
     }
 
-    /// After packing or unpacking that was given up, the worker may take a moment to be gone.
+    /// The sandbox that runs, where nothing has to be found out before: what all calls of a turn but the first meet. What a
+    /// sandbox is to be (image, policy, bounds) is put together only for one that is made, or that this process finds.
+    fn warm(&self, seat: &Seat) -> Option<Arc<dyn Sandbox>> {
+        let is_warm = seat.is_warm() && self.is_in_touch();
+        let sandbox = is_warm.then(|| self.backend.find(&seat.session)).flatten()?;
+        seat.note_running();
+        Some(sandbox)
+    }
+
+    /// Whether a worker may be at the files of a session although nobody waits for it: one that was given up, or whose server
+    /// has died. It takes a moment to be gone.
+    pub(crate) fn may_meet_worker(&self, seat: &Seat) -> bool {
+        seat.is_restless() || self.begun_at.elapsed() < limits::WORKERS_OUTLIVE_MAX
+    }
+
     async fn begin(&self, seat: &Seat, key: i64, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
         let mut attempts = 0;
         loop {
             match self.backend.provision(spec).await {
-                Err(Error::SetUp { .. }) if seat.is_restless() && attempts < limits::WORKER_ENDS_MAX => {
+                Err(Error::SetUp { .. })
+                    if attempts < limits::WORKER_ENDS_MAX && self.may_meet_worker(seat) =>
+                {
                     attempts += 1;
                     tokio::time::sleep(limits::WORKER_END_PAUSE).await;
                 }

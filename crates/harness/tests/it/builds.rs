@@ -1,210 +1,22 @@
 //! Packages of environments: built once, waited for, retried, collected; and what sandboxes may reach.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use api::body::Metadata;
 use api::environments::Config;
-use api::environments::Networking;
-use api::environments::Packages;
 use api::environments::SandboxSettings;
 use api::environments::SessionEnvironment;
-use api::ids::Ids;
-use api::ids::WorkspaceId;
-use api::sessions::SessionAgent;
-use api::time::Clock;
-use api::time::Timestamp;
 use egress::Policy;
 use egress::policy::Access;
 use harness::BuildProgress;
-use harness::CreateSession;
-use harness::Harness;
-use harness::Life;
 use harness::Operator;
-use harness::Parts;
 use harness::Surroundings;
-use model::Models;
-use sandbox::Base;
 use sandbox::Limits;
-use sandbox::Root;
-use serde_json::Value;
-use serde_json::json;
-use store::EnvironmentRecord;
-use store::SessionRecord;
-use store::Signal;
-use store::Store;
-use store::Target;
 
 use crate::works::Works;
-
-/// Every message makes the agent call a tool once.
-const SCRIPT: &str = r#"
-[[rule]]
-when = { user = "go" }
-[[rule.reply]]
-call = [{ tool = "bash", input = { command = "work" } }]
-[[rule.reply]]
-text = "{{result}}"
-"#;
-
-struct Yard {
-    harness: Harness,
-    store: Store,
-    works: Works,
-    clock: Clock,
-    ids: Ids,
-    workspace: WorkspaceId,
-}
-
-impl Yard {
-    async fn new(surroundings: Surroundings) -> Self {
-        let clock = Clock::manual(Timestamp(1_790_000_000_000_000));
-        let store = Store::open(&Target::SqliteMemory, clock.clone()).await.unwrap();
-        let ids = Ids::new(Clock::system());
-        let works = Works::default();
-        let harness = harness(&store, &works, &clock, &ids, "one", surroundings);
-        let workspace = ids.make();
-        Self { harness, store, works, clock, ids, workspace }
-    }
-
-    async fn plain() -> Self {
-        Self::new(Surroundings::default()).await
-    }
-
-    /// A session whose agent calls a tool at once.
-    async fn session(&self, environment: &SessionEnvironment) -> SessionRecord {
-        let now = self.clock.now();
-        let record = EnvironmentRecord {
-            id: self.ids.make(),
-            workspace: self.workspace.clone(),
-            name: "here".to_owned(),
-            created_at: now,
-            updated_at: now,
-            archived_at: None,
-            body: "{}".to_owned(),
-            sandbox: None,
-        };
-        self.store.insert_environment(&record).await.unwrap();
-        let new = CreateSession {
-            workspace: self.workspace.clone(),
-            agent: agent(&self.ids),
-            environment_id: record.id,
-            environment: environment.clone(),
-            title: None,
-            metadata: Metadata::new(),
-            initial_events: message(),
-        };
-        self.harness.create_session(new).await.unwrap()
-    }
-
-    /// The text and the error flag of the session's first tool result.
-    async fn result(&self, session: &SessionRecord) -> (String, bool) {
-        self.result_of(session, 0).await
-    }
-
-    /// The same of a later one, counted from zero.
-    async fn result_of(&self, session: &SessionRecord, number: usize) -> (String, bool) {
-        let mut follower = self.store.follow(session.key);
-        let found = async {
-            loop {
-                let log = self.store.entries(session.key, 0, 1_000).await.unwrap();
-                let mut results = log.iter().filter(|entry| &*entry.kind == "agent.tool_result");
-                if let Some(entry) = results.nth(number) {
-                    let event: Value = serde_json::from_str(&entry.render().unwrap()).unwrap();
-                    let text = event["content"][0]["text"].as_str().unwrap().to_owned();
-                    return (text, event["is_error"].as_bool().unwrap());
-                }
-                if matches!(follower.next().await, Signal::Closed) {
-                    panic!("the store was closed");
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), found).await.expect("the call ends")
-    }
-
-    /// Waits until the build is no longer under way.
-    async fn built(&self, environment: &SessionEnvironment) -> harness::Build {
-        let ended = async {
-            loop {
-                let build = self.harness.build(environment).await.unwrap();
-                if !matches!(build.progress, BuildProgress::Building | BuildProgress::None) {
-                    return build;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the build ends")
-    }
-}
-
-/// The message that makes the agent call a tool.
-fn message() -> Vec<api::events::ClientEvent> {
-    let body = json!({"events": [{"type": "user.message", "content": [{"type": "text", "text": "go"}]}]});
-    api::events::parse_send(body.to_string().as_bytes()).unwrap()
-}
-
-fn harness(
-    store: &Store,
-    works: &Works,
-    clock: &Clock,
-    ids: &Ids,
-    node: &str,
-    surroundings: Surroundings,
-) -> Harness {
-    let config = json!({
-        "providers": {"script": {"kind": "scripted", "inline": SCRIPT}},
-        "routes": [{"pattern": "*", "provider": "script"}],
-        "prices": {},
-    });
-    let harness = Harness::new(Parts {
-        store: store.clone(),
-        models: Arc::new(Models::new(serde_json::from_value(config).unwrap()).unwrap()),
-        hands: Arc::new(works.clone()),
-        clock: clock.clone(),
-        ids: ids.clone(),
-        node: node.to_owned(),
-        policy: harness::brain::Policy::default(),
-        limits: Limits::default(),
-        root: Root { base: Base::Empty, layers: Vec::new() },
-        surroundings,
-        sandbox_idle_max_ms: 60_000,
-        life: Life::new(node),
-        crash: None,
-    });
-    harness.start();
-    harness
-}
-
-fn agent(ids: &Ids) -> SessionAgent {
-    serde_json::from_value(json!({
-        "type": "agent", "id": ids.make::<api::ids::kind::Agent>(), "version": 1, "name": "tester", "description": null,
-        "model": {"id": "m", "effort": {"type": "high"}, "inference_geo": null, "speed": "standard"},
-        "system": null, "mcp_servers": [], "skills": [], "multiagent": null,
-        "tools": [{
-            "type": "agent_toolset_20260401", "configs": [],
-            "default_config": {"enabled": true, "permission_policy": {"type": "always_allow"}},
-        }],
-        "execution_identity": {"type": "service_account"},
-    }))
-    .unwrap()
-}
-
-fn pip(package: &str) -> SessionEnvironment {
-    let packages = Packages { pip: vec![package.to_owned()], ..Packages::default() };
-    let config = Config::Cloud { networking: Networking::Unrestricted, packages };
-    SessionEnvironment { config, ..SessionEnvironment::default() }
-}
-
-fn limited(managers: bool, hosts: &[&str]) -> SessionEnvironment {
-    let networking = Networking::Limited {
-        allow_mcp_servers: false,
-        allow_package_managers: managers,
-        allowed_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-    };
-    let config = Config::Cloud { networking, packages: Packages::default() };
-    SessionEnvironment { config, ..SessionEnvironment::default() }
-}
+use crate::yard::Yard;
+use crate::yard::harness;
+use crate::yard::limited;
+use crate::yard::pip;
 
 fn hosts(policy: &Policy) -> Vec<String> {
     match &policy.access {
@@ -336,8 +148,7 @@ async fn the_layer_of_a_session_is_built_where_it_is_missing() {
     let harness = harness(&store, &works, &clock, &ids, "one", Surroundings::default());
     let yard = Yard { harness, store, works, clock, ids, workspace };
     assert_ne!(yard.harness.build(&environment).await.unwrap().layer, Some(layers[0].to_string()));
-    let session = yard.store.session_by_key(session.key).await.unwrap().unwrap();
-    yard.harness.send(&session, message()).await.unwrap();
+    yard.say(&session, "go").await;
     let (text, is_error) = yard.result_of(&session, 1).await;
     assert!(!is_error, "{text}");
     assert_eq!(yard.works.root_of(&session.id).layers, layers);

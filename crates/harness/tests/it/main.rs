@@ -5,8 +5,12 @@
 
 mod brain;
 mod builds;
+mod layers;
 mod life;
 mod stage;
+mod troubles;
 mod turns;
+mod warm;
 mod works;
 mod world;
+mod yard;

@@ -81,6 +81,11 @@ impl Backend for Works {
         Ok(Arc::new(self.clone()))
     }
 
+    fn find(&self, session: &SessionId) -> Option<Arc<dyn Sandbox>> {
+        let is_alive = self.seen.lock().unwrap().alive.contains_key(session);
+        is_alive.then(|| Arc::new(self.clone()) as Arc<dyn Sandbox>)
+    }
+
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
         let is_alive = self.seen.lock().unwrap().alive.contains_key(session);
         let sandbox = is_alive.then(|| Arc::new(self.clone()) as Arc<dyn Sandbox>);

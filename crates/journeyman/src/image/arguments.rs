@@ -28,14 +28,14 @@ pub(crate) enum Image {
         /// Name of the image
         name: String,
     },
-    /// Removes an image; `gc` frees the room that it takes
+    /// Removes an image; a server or `gc` frees the room that it takes, once no session stands on it
     Remove {
         #[command(flatten)]
         common: Common,
         /// Name of the image
         name: String,
     },
-    /// Removes the layers that no image needs any more
+    /// Removes the layers that no image needs any more, and that no session stands on
     Gc {
         #[command(flatten)]
         common: Common,

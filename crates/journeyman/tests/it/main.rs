@@ -8,4 +8,5 @@ mod image;
 mod packages;
 mod program;
 mod quickstart;
+mod resting;
 mod serve;

@@ -3,7 +3,8 @@
 
 mod egress;
 mod registries;
-mod site;
+mod root;
+pub(crate) mod site;
 
 use serde_json::json;
 

@@ -47,6 +47,10 @@ impl Backend for Docker {
         Err(Error::Lost { session: spec.session.clone() })
     }
 
+    fn find(&self, session: &SessionId) -> Option<Arc<dyn Sandbox>> {
+        self.connected(session).map(|connection| connection as Arc<dyn Sandbox>)
+    }
+
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
         let _turn = self.turns.take(session).await;
         if let Some(connection) = self.connected(session) {

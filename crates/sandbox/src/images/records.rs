@@ -38,6 +38,8 @@ pub struct Images {
 pub struct Collected {
     /// Layers that are gone.
     pub removed: Vec<LayerName>,
+    /// Layers that no image needs, and on which files of sessions stand. They go when those have gone.
+    pub in_use: Vec<LayerName>,
     /// Layers that no image needs and that could not be removed, and why: a sandbox may stand on them.
     pub kept: Vec<(LayerName, crate::Error)>,
     /// Size of those that are gone, unpacked.
@@ -128,11 +130,42 @@ impl Images {
         self.unneeded()
     }
 
-    /// Removes the layers that were taken in for images and that no image needs any more.
-    pub async fn collect(&self, backend: &dyn Backend) -> Result<Collected, Error> {
-        let _lock = self.lock(&|| {}).await?;
+    /// Removes the layers that were taken in for images, that no image needs any more, and that are not among those on
+    /// which something stands. Waits until nobody else changes images.
+    pub async fn collect(
+        &self,
+        backend: &dyn Backend,
+        in_use: &BTreeSet<LayerName>,
+    ) -> Result<Collected, Error> {
+        let lock = self.lock(&|| {}).await?;
+        self.collect_under(&lock, backend, in_use).await
+    }
+
+    /// The same, unless somebody is changing images right now: then `None`.
+    pub async fn try_collect(
+        &self,
+        backend: &dyn Backend,
+        in_use: &BTreeSet<LayerName>,
+    ) -> Result<Option<Collected>, Error> {
+        let file = self.lock_file()?;
+        if file.try_lock().is_err() {
+            return Ok(None);
+        }
+        self.collect_under(&Lock(file), backend, in_use).await.map(Some)
+    }
+
+    async fn collect_under(
+        &self,
+        _lock: &Lock,
+        backend: &dyn Backend,
+        in_use: &BTreeSet<LayerName>,
+    ) -> Result<Collected, Error> {
         let mut collected = Collected::default();
         for layer in self.unneeded()? {
+            if in_use.contains(&layer) {
+                collected.in_use.push(layer);
+                continue;
+            }
             let bytes = self.taken(&layer)?.bytes;
             match backend.remove_layer(&layer).await {
                 Ok(()) => {
@@ -166,17 +199,25 @@ impl Images {
 
     /// Waits until nobody else changes images; `wait` is called before a wait.
     pub(super) async fn lock(&self, wait: &(dyn Fn() + Sync)) -> Result<Lock, Error> {
-        self.make_folders()?;
-        let path = self.folder.join(".lock");
-        let mut options = File::options();
-        let file = options.create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(Error::file("open", &path))?;
+        let file = self.lock_file()?;
         if file.try_lock().is_ok() {
             return Ok(Lock(file));
         }
         wait();
         let locked = spawn_blocking(move || file.lock().map(|()| file)).await.expect("a lock does not panic");
-        locked.map(Lock).map_err(Error::file("lock", &path))
+        locked.map(Lock).map_err(Error::file("lock", &self.lock_path()))
+    }
+
+    fn lock_file(&self) -> Result<File, Error> {
+        self.make_folders()?;
+        let path = self.lock_path();
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        file.map_err(Error::file("open", &path))
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.folder.join(".lock")
     }
 
     /// Notes that a layer is to be taken in for an image.

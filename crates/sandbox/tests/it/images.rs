@@ -8,7 +8,9 @@ use std::sync::Mutex;
 
 use api::time::Clock;
 use sandbox::Backend;
+use sandbox::LayerName;
 use sandbox::Spec;
+use sandbox::images::Collected;
 use sandbox::images::Content;
 use sandbox::images::Error;
 use sandbox::images::Image;
@@ -90,6 +92,10 @@ impl Shelf {
         assert_eq!(left.len(), 2, "only the lock and the folder of layers: {left:?}");
         assert_eq!(std::fs::read_dir(self.ground.data_dir().join("images/.layers")).unwrap().count(), 0);
     }
+}
+
+async fn collect(shelf: &Shelf, in_use: &[LayerName]) -> Result<Collected, Error> {
+    shelf.images.collect(&shelf.ground.backend, &in_use.iter().cloned().collect()).await
 }
 
 /// Two layers over a shell: the upper one changes, deletes and hides what the lower one has.
@@ -219,22 +225,25 @@ async fn a_layer_goes_with_the_last_image_that_needs_it() {
     assert_eq!(shelf.layers().await, 4);
 
     assert_eq!(shelf.images.remove(&"one".parse().unwrap()).await.unwrap().len(), 1);
-    let collected = shelf.images.collect(&shelf.ground.backend).await.unwrap();
+    let collected = collect(&shelf, &[]).await.unwrap();
     assert_eq!((collected.removed.len(), collected.kept.len()), (1, 0));
     assert!(collected.bytes > 0);
     assert_eq!(shelf.bash("two", "echo fine").await, "fine");
 
     let root = shelf.images.root("two").unwrap().root;
+    let layers = root.layers.clone();
     let spec = Spec { root, ..shelf.ground.spec() };
     let hands = shelf.ground.provision(&spec).await;
     shelf.images.remove(&"two".parse().unwrap()).await.unwrap();
-    let collected = shelf.images.collect(&shelf.ground.backend).await.unwrap();
+    let collected = collect(&shelf, &[]).await.unwrap();
     assert_eq!(collected.removed.len(), 0, "a sandbox stands on them");
     assert_eq!(collected.kept.len(), 2);
     assert_eq!(hands.bash("echo still").await, "still");
     shelf.ground.backend.destroy(&spec.session, false).await.unwrap();
-    let collected = shelf.images.collect(&shelf.ground.backend).await.unwrap();
+    let collected = collect(&shelf, &layers).await.unwrap();
+    assert_eq!((collected.removed, collected.in_use.len()), (Vec::new(), 2), "something rests on them");
+    let collected = collect(&shelf, &[]).await.unwrap();
     assert_eq!((collected.removed.len(), collected.kept.len()), (2, 0));
     assert_eq!(shelf.layers().await, 1, "what was made for something else stays");
-    assert_eq!(shelf.images.collect(&shelf.ground.backend).await.unwrap().removed.len(), 0);
+    assert_eq!(collect(&shelf, &[]).await.unwrap().removed.len(), 0);
 }

@@ -1,4 +1,4 @@
-//! Zip archives.
+//! Zip archives, and gzip streams.
 
 /// A zip archive of uncompressed files.
 pub(super) fn zip(files: &[(String, String)]) -> Vec<u8> {
@@ -34,6 +34,23 @@ pub(super) fn zip(files: &[(String, String)]) -> Vec<u8> {
     archive.extend_from_slice(&start.to_le_bytes());
     archive.extend_from_slice(&[0, 0]);
     archive
+}
+
+/// Bytes as a gzip stream that compresses nothing.
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    // Magic, method, flags, time, extra flags, an unknown system.
+    let mut stream = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut pieces = bytes.chunks(usize::from(u16::MAX)).peekable();
+    while let Some(piece) = pieces.next() {
+        let size = u16::try_from(piece.len()).expect("pieces are cut to this size");
+        stream.push(u8::from(pieces.peek().is_none()));
+        stream.extend_from_slice(&size.to_le_bytes());
+        stream.extend_from_slice(&(!size).to_le_bytes());
+        stream.extend_from_slice(piece);
+    }
+    stream.extend_from_slice(&checksum(bytes).to_le_bytes());
+    stream.extend_from_slice(&length(bytes.len()).to_le_bytes());
+    stream
 }
 
 fn length(length: usize) -> u32 {

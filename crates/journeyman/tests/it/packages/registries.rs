@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::json;
 use testkit::registry::Registry;
 
+use super::root::Root;
 use super::site::Site;
 use super::site::is_there;
 use super::site::limited;
@@ -89,6 +90,38 @@ fn apt() -> Sample {
     }
 }
 
+fn gem() -> Sample {
+    Sample {
+        manager: "gem",
+        host: "gem.test",
+        files: testkit::registry::ruby_repository("greet-gem", "1.0.0", "puts 'hello from gem'\n").unwrap(),
+        variables: json!({}),
+        image: None,
+        package: "greet-gem:1.0.0",
+        missing: "nothing:1.0.0",
+        command: "greet-gem",
+        says: "hello from gem",
+    }
+}
+
+fn cargo() -> Sample {
+    let source = "fn main() { println!(\"hello from cargo\") }\n";
+    let files = testkit::registry::rust_registry("http://cargo.test", "greet-cargo", "1.0.0", source).unwrap();
+    Sample {
+        manager: "cargo",
+        host: "cargo.test",
+        files,
+        variables: json!({
+            "CARGO_REGISTRIES_MIRROR_INDEX": "sparse+http://cargo.test/index/", "CARGO_REGISTRY_DEFAULT": "mirror",
+        }),
+        image: None,
+        package: "greet-cargo@1.0.0",
+        missing: "nothing@1.0.0",
+        command: "greet-cargo",
+        says: "hello from cargo",
+    }
+}
+
 /// Installs, uses, uses again, asks the registry itself, and fails.
 fn check(sample: Sample, open: impl Fn(&str) -> Option<Site>) {
     let Sample { manager, host, files, variables, image, package, missing, command, says } = sample;
@@ -168,5 +201,24 @@ fn apt_installs_in_an_image_from_a_mirror() {
     match std::env::var("JOURNEYMAN_TEST_IMAGE") {
         Ok(tar) => check(apt(), |more| Some(Site::with_image("tools", &tar, more))),
         Err(_) => println!("JOURNEYMAN_TEST_IMAGE names no tar of a root with apt: apt is not covered"),
+    }
+}
+
+#[test]
+fn gem_installs_from_a_mirror() {
+    if is_there("gem") && is_there("ruby") {
+        let root = Root::with_compilers();
+        // Of all managers only this one takes no source from a variable.
+        root.write("etc/gemrc", "---\n:sources:\n- http://gem.test/\n");
+        check(gem(), |more| Some(Site::new(&root.under(more))));
+    }
+}
+
+#[test]
+fn cargo_installs_from_a_mirror() {
+    if is_there("cc") {
+        let root = Root::with_compilers();
+        root.add_rust();
+        check(cargo(), |more| Some(Site::new(&root.under(more))));
     }
 }

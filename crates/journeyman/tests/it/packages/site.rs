@@ -47,7 +47,7 @@ provider = "script"
 /// A running server; it ends before its folder goes.
 pub(crate) struct Site {
     server: Server,
-    _program: Program,
+    pub(crate) program: Program,
 }
 
 /// What a command in a session gave.
@@ -73,8 +73,21 @@ impl Site {
 
     fn of(program: Program, more: &str) -> Self {
         fs::write(program.folder.path().join("journeyman.toml"), format!("{CONFIG}{more}")).unwrap();
+        Self::again(program)
+    }
+
+    /// Ends the server, and with it every sandbox.
+    pub(crate) fn end(self) -> Program {
+        let Self { server, program } = self;
+        assert!(server.stop().0);
+        until("end of the spawner", || program.spawners().is_empty().then_some(()));
+        program
+    }
+
+    /// Another server on what one has left.
+    pub(crate) fn again(program: Program) -> Self {
         let server = program.serve(&[("JOURNEYMAN_API_KEY", KEY)]);
-        Self { server, _program: program }
+        Self { server, program }
     }
 
     /// A server of a user who has a single id; only root can make one.
@@ -97,7 +110,7 @@ impl Site {
         command.arg(&own).args(SERVE).current_dir(folder).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         let server = program.start(command, &[("JOURNEYMAN_API_KEY", KEY)]);
-        Some(Self { server, _program: program })
+        Some(Self { server, program })
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
@@ -148,17 +161,29 @@ impl Site {
 
     /// Runs a command in a new session.
     pub(crate) fn run(&self, environment: &str, command: &str) -> Ran {
+        self.run_in(&self.session(environment), command)
+    }
+
+    /// A new session.
+    pub(crate) fn session(&self, environment: &str) -> String {
         let agent = json!({"name": "a", "model": "scripted", "tools": [{"type": "agent_toolset_20260401"}]});
         let agent = self.post("/v1/agents", &agent);
-        let message = json!({"type": "user.message", "content": [{"type": "text", "text": command}]});
         let session =
-            json!({"agent": agent["id"], "environment_id": environment, "initial_events": [message]});
-        let session = self.post("/v1/sessions", &session);
-        let result = until("tool result", || {
-            let events = self.get(&format!("/v1/sessions/{}/events", text(&session, "id")));
-            let mut events = events["data"].as_array().unwrap().iter();
-            events.find(|event| event["type"] == "agent.tool_result").cloned()
-        });
+            self.post("/v1/sessions", &json!({"agent": agent["id"], "environment_id": environment}));
+        text(&session, "id").to_owned()
+    }
+
+    /// Runs a command in a session, and waits until it is at rest.
+    pub(crate) fn run_in(&self, session: &str, command: &str) -> Ran {
+        let of = |kind: &str| -> Vec<Value> {
+            let events = self.get(&format!("/v1/sessions/{session}/events?types[]={kind}"));
+            events["data"].as_array().unwrap().clone()
+        };
+        let before = of("session.status_idle").len();
+        let message = json!({"type": "user.message", "content": [{"type": "text", "text": command}]});
+        self.post(&format!("/v1/sessions/{session}/events"), &json!({"events": [message]}));
+        until("end of the turn", || (of("session.status_idle").len() > before).then_some(()));
+        let result = of("agent.tool_result").pop().unwrap();
         let text = text(&result["content"][0], "text").to_owned();
         Ran { text, is_error: result["is_error"] == true }
     }
@@ -195,7 +220,7 @@ pub(crate) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 /// Asks until the answer is there.
-fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = ask() {
