@@ -1,6 +1,7 @@
 //! `test` and `sdk`: every suite one after the other, and one line of totals at the end.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -78,8 +79,9 @@ pub(crate) fn test(kills: u32) -> Result<()> {
     if let Err(missing) = install::sandbox_tools() {
         totals.lack(missing);
     }
+    let python = install::python();
     rust(&mut totals)?;
-    official_sdks(&mut totals)?;
+    official_sdks(&mut totals, python)?;
     compatibility(&mut totals);
     let run = |database| crash::run(&crash::Options { kills, database, ..crash::Options::default() });
     totals.add_one("crash run on SQLite", run(crash::Database::Sqlite));
@@ -92,7 +94,7 @@ pub(crate) fn test(kills: u32) -> Result<()> {
 /// The official SDKs only.
 pub(crate) fn sdk() -> Result<()> {
     let mut totals = Totals::default();
-    official_sdks(&mut totals)?;
+    official_sdks(&mut totals, install::python())?;
     totals.close()
 }
 
@@ -111,9 +113,9 @@ fn rust(totals: &mut Totals) -> Result<()> {
     Ok(())
 }
 
-fn official_sdks(totals: &mut Totals) -> Result<()> {
+fn official_sdks(totals: &mut Totals, python: Result<PathBuf, Missing>) -> Result<()> {
     let server = Profile::Debug.build("journeyman", "journeyman")?;
-    match install::python() {
+    match python {
         Ok(python) => {
             let mut pytest = Command::new(python);
             // The suite's own settings make it quiet; twice quiet would leave the counts out.

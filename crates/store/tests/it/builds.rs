@@ -33,7 +33,10 @@ pub(crate) async fn only_one_node_builds_at_a_time(world: World) {
     let build = store.build("k").await.unwrap().unwrap();
     assert_eq!((build.state, build.bytes, build.finished_at), (BuildState::Ready, Some(5), Some(now)));
     assert!(!store.continue_build("k", &claim("a"), "pip", "").await.unwrap());
-    assert!(store.begin_build("k", &claim("b"), now).await.unwrap(), "a node without the layer builds its own");
+    assert!(
+        store.begin_build("k", &claim("b"), now).await.unwrap(),
+        "a node without the layer builds its own"
+    );
 }
 
 pub(crate) async fn a_build_whose_lease_ran_out_is_begun_anew(world: World) {
