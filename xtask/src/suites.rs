@@ -81,6 +81,7 @@ pub(crate) fn test(kills: u32) -> Result<()> {
     }
     let python = install::python();
     rust(&mut totals)?;
+    corpora(&mut totals)?;
     official_sdks(&mut totals, python)?;
     compatibility(&mut totals);
     let run = |database| crash::run(&crash::Options { kills, database, ..crash::Options::default() });
@@ -110,6 +111,17 @@ fn rust(totals: &mut Totals) -> Result<()> {
     let ended = process::tee(&mut cargo)?;
     let counts = if has_nextest { nextest_counts(&ended.output) } else { cargo_counts(&ended.output) };
     totals.add("rust", &ended, counts);
+    Ok(())
+}
+
+/// What was ever found by fuzzing, and the seeds of it, through the same checks; without the fuzzer.
+fn corpora(totals: &mut Totals) -> Result<()> {
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features", "--locked"]);
+    // What it shares with the workspace is built already.
+    cargo.args(["--test", "corpus", "--color=never", "--target-dir"]).arg(process::target());
+    let ended = process::tee(&mut cargo)?;
+    totals.add("fuzz corpora", &ended, cargo_counts(&ended.output));
     Ok(())
 }
 
