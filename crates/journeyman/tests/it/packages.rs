@@ -3,7 +3,7 @@
 
 mod egress;
 mod registries;
-mod site;
+pub(crate) mod site;
 
 use serde_json::json;
 

@@ -19,7 +19,22 @@ pub struct BlobError {
     /// There is nothing under this key. Not so when there is no bucket, or when something else answers in its place.
     pub is_missing: bool,
     #[source]
-    source: Box<object_store::Error>,
+    source: Box<Words>,
+}
+
+/// The client's own words. They hold those of what caused it, so nothing follows after them.
+#[derive(Debug)]
+struct Words(object_store::Error);
+
+impl Error for Words {}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            object_store::Error::Generic { store: _, source } => fmt::Display::fmt(source, f),
+            other => fmt::Display::fmt(other, f),
+        }
+    }
 }
 
 /// What can be told of a failure beyond its own words.
@@ -71,7 +86,7 @@ impl BlobError {
             place: place.name.clone(),
             trouble,
             is_missing,
-            source: Box::new(source),
+            source: Box::new(Words(source)),
         }
     }
 }

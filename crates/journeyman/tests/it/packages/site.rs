@@ -60,7 +60,12 @@ pub(crate) struct Ran {
 impl Site {
     /// A server of this user, with more lines of configuration.
     pub(crate) fn new(more: &str) -> Self {
-        Self::of(Program::new(), more)
+        Self::of(Program::new(), more, &[])
+    }
+
+    /// The same with more of the environment.
+    pub(crate) fn with_variables(more: &str, variables: &[(&str, &str)]) -> Self {
+        Self::of(Program::new(), more, variables)
     }
 
     /// The same with an image, taken in from a tar.
@@ -68,12 +73,12 @@ impl Site {
         let program = Program::new();
         let taken = program.run(&["image", "import", tar, "--name", name]);
         assert!(taken.status.success(), "{taken:?}");
-        Self::of(program, more)
+        Self::of(program, more, &[])
     }
 
-    fn of(program: Program, more: &str) -> Self {
+    fn of(program: Program, more: &str, variables: &[(&str, &str)]) -> Self {
         fs::write(program.folder.path().join("journeyman.toml"), format!("{CONFIG}{more}")).unwrap();
-        let server = program.serve(&[("JOURNEYMAN_API_KEY", KEY)]);
+        let server = program.serve(&[&[("JOURNEYMAN_API_KEY", KEY)], variables].concat());
         Self { server, _program: program }
     }
 
@@ -148,19 +153,43 @@ impl Site {
 
     /// Runs a command in a new session.
     pub(crate) fn run(&self, environment: &str, command: &str) -> Ran {
+        self.run_in(&self.session(environment), 1, command)
+    }
+
+    /// A new session.
+    pub(crate) fn session(&self, environment: &str) -> String {
         let agent = json!({"name": "a", "model": "scripted", "tools": [{"type": "agent_toolset_20260401"}]});
         let agent = self.post("/v1/agents", &agent);
+        let session = json!({"agent": agent["id"], "environment_id": environment});
+        text(&self.post("/v1/sessions", &session), "id").to_owned()
+    }
+
+    /// Runs a command as the one of this number of a session.
+    pub(crate) fn run_in(&self, session: &str, number: usize, command: &str) -> Ran {
         let message = json!({"type": "user.message", "content": [{"type": "text", "text": command}]});
-        let session =
-            json!({"agent": agent["id"], "environment_id": environment, "initial_events": [message]});
-        let session = self.post("/v1/sessions", &session);
+        self.post(&format!("/v1/sessions/{session}/events"), &json!({"events": [message]}));
         let result = until("tool result", || {
-            let events = self.get(&format!("/v1/sessions/{}/events", text(&session, "id")));
-            let mut events = events["data"].as_array().unwrap().iter();
-            events.find(|event| event["type"] == "agent.tool_result").cloned()
+            let events = self.get(&format!("/v1/sessions/{session}/events"));
+            let events = events["data"].as_array().unwrap().iter();
+            events.filter(|event| event["type"] == "agent.tool_result").nth(number - 1).cloned()
         });
         let text = text(&result["content"][0], "text").to_owned();
         Ran { text, is_error: result["is_error"] == true }
+    }
+
+    /// Removes what is at a path.
+    pub(crate) fn delete(&self, path: &str) {
+        let mut stream = TcpStream::connect(&self.server.address).unwrap();
+        write!(
+            stream,
+            "DELETE {path} HTTP/1.1\r\nhost: {}\r\nx-api-key: {KEY}\r\nanthropic-beta: managed-agents-2026-04-01\r\n\
+             connection: close\r\n\r\n",
+            self.server.address
+        )
+        .unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     }
 }
 
@@ -195,7 +224,7 @@ pub(crate) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 /// Asks until the answer is there.
-fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = ask() {
