@@ -6,7 +6,7 @@ use std::path::Path;
 use fuzz::tar;
 
 fn main() {
-    let seeds: [(&str, Vec<Vec<u8>>); 11] = [
+    let seeds: [(&str, Vec<Vec<u8>>); 13] = [
         ("body", body()),
         (
             "client_hello",
@@ -35,6 +35,7 @@ fn main() {
         ("image_archive", vec![saved(), vec![2; 64]]),
         ("image_document", texts(&DOCUMENTS)),
         ("layer_unpack", layers()),
+        ("model_stream", texts(&STREAMS)),
         (
             "socks",
             vec![
@@ -44,6 +45,7 @@ fn main() {
                 [b"\x05\x01\x00\x04".as_slice(), &[0; 16], b"\x00\x50"].concat(),
             ],
         ),
+        ("wire", wire()),
     ];
     for (name, files) in seeds {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
@@ -61,6 +63,37 @@ const DOCUMENTS: [&str; 4] = [
     r#"{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin","IFS=x"],"WorkingDir":"/app"},"rootfs":{"type":"layers","diff_ids":["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}}"#,
     r#"[{"Config":"config.json","RepoTags":["a:1"],"Layers":["a/layer.tar"]}]"#,
 ];
+
+const STREAMS: [&str; 4] = [
+    "\x03\u{feff}: hello\nevent: a\ndata: {\"type\":\"text\",\"text\":\"\"}\n\n\
+     data: {\"type\":\"text_delta\",\rdata: \"text\":\"a\\ud83e\"}\r\n\r\nevent: c\n\ndata: cut",
+    "\x01data:{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"bash\",\"input\":{}}\n\n\
+     data: {\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"a\\\" : 1}\"}\n\n",
+    "\x02data:{\"type\":\"new\",\"log\":\"a\",\"list\":[1],\"state\":null}\n\n\
+     data:{\"type\":\"new_delta\",\"log\":\"b\",\"list\":[2, 3],\"state\":{\"k\":1},\"more\":true}\n\n",
+    "\x00data:{\"type\":\"text\",\"text\":\"\",\"citations\":null}\r\rid: 7\r\n\
+     data:{\"type\":\"citations_delta\",\"citation\":{\"n\": 1}}\r\n\r\nevent:b\r\ndata\r\n\r\n",
+];
+
+/// Bodies and queries of clients, each behind the byte that says what it is.
+fn wire() -> Vec<Vec<u8>> {
+    texts(&[
+        "\x00{\"events\":[{\"type\":\"user.message\",\"content\":[{\"type\":\"text\",\"text\":\"hello\"}]},{\"type\":\"user.interrupt\"}]}",
+        "\x00{\"events\":[{\"type\":\"user.tool_confirmation\",\"tool_use_id\":\"a\",\"result\":\"deny\",\"deny_message\":\"no\"}]}",
+        "\x01{\"name\":\"a\",\"model\":\"m\",\"system\":\"s\",\"tools\":[{\"type\":\"agent_toolset_20260401\"}],\"metadata\":{\"k\":\"v\"}}",
+        "\x01{\"version\":1,\"name\":\"b\",\"description\":null}",
+        "\x02{\"name\":\"e\",\"config\":{\"type\":\"cloud\",\"networking\":{\"type\":\"limited\",\"allowed_hosts\":[\"a.example\"]},\"packages\":{\"pip\":[\"a==1\"]}}}",
+        "\x03{\"agent\":\"agent_1ChHEFWow7eq8XYtC2eZas\",\"environment_id\":\"env_1ChHEFWow7eq8XYtC2eZas\",\"title\":\"t\"}",
+        "\x04{\"title\":\"t\",\"metadata\":{\"k\":null}}",
+        "\x04{\"setup\":\"echo\",\"image\":null}",
+        "\x05limit=3&order=asc&created_at%5Bgte%5D=2026-01-01T00:00:00Z&page=MWFmdjox",
+        "\x05types[]=user.message&event_deltas[]=agent.message&version=1",
+        "\x06MWFmYzoxNzkwMDAwMDAwMDAwMDAwOmFnZW50XzE",
+        "\x06MWRibDo3",
+        "\x072026-11-22T07:09:38.123456Z",
+        "\x07sesn_1ChHEFWow7eq8XYtC2eZas",
+    ])
+}
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()

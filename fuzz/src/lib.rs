@@ -14,14 +14,29 @@ pub mod http_request;
 pub mod http_response;
 pub mod images;
 pub mod layer_unpack;
+pub mod model_stream;
 pub mod socks;
 pub mod tar;
+pub mod wire;
+
+// The parsers of models' streams are private to their crate: their sources, as they are, under the names that they use.
+#[path = "../../crates/model/src/block.rs"]
+#[allow(dead_code, reason = "only the parsers are used here")]
+mod block;
+#[path = "../../crates/model/src/limits.rs"]
+#[allow(dead_code, reason = "only the parsers are used here")]
+mod limits;
+#[path = "../../crates/model/src/raw.rs"]
+#[allow(dead_code, reason = "only the parsers are used here")]
+mod raw;
+#[path = "../../crates/model/src/sse.rs"]
+mod sse;
 
 /// A check of one parser.
 pub type Check = fn(&[u8]);
 
 /// Every check, by the name of its corpus.
-pub const TARGETS: [(&str, Check); 11] = [
+pub const TARGETS: [(&str, Check); 13] = [
     ("body", body::check),
     ("client_hello", client_hello::check),
     ("dns", dns::check),
@@ -32,7 +47,9 @@ pub const TARGETS: [(&str, Check); 11] = [
     ("image_archive", images::archives::check),
     ("image_document", images::documents::check),
     ("layer_unpack", layer_unpack::check),
+    ("model_stream", model_stream::check),
     ("socks", socks::check),
+    ("wire", wire::check),
 ];
 
 /// Stands for the layers of the crate that the parsers of images are taken from: only their names matter.

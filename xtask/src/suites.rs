@@ -1,6 +1,7 @@
 //! `test` and `sdk`: every suite one after the other, and one line of totals at the end.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -78,8 +79,10 @@ pub(crate) fn test(kills: u32) -> Result<()> {
     if let Err(missing) = install::sandbox_tools() {
         totals.lack(missing);
     }
+    let python = install::python();
     rust(&mut totals)?;
-    official_sdks(&mut totals)?;
+    corpora(&mut totals)?;
+    official_sdks(&mut totals, python)?;
     compatibility(&mut totals);
     let options = |database| crash::Options { kills, database, ..crash::Options::default() };
     let (sqlite, postgres) = (options(crash::Database::Sqlite), options(crash::Database::Postgres));
@@ -95,7 +98,7 @@ pub(crate) fn test(kills: u32) -> Result<()> {
 /// The official SDKs only.
 pub(crate) fn sdk() -> Result<()> {
     let mut totals = Totals::default();
-    official_sdks(&mut totals)?;
+    official_sdks(&mut totals, install::python())?;
     totals.close()
 }
 
@@ -114,9 +117,20 @@ fn rust(totals: &mut Totals) -> Result<()> {
     Ok(())
 }
 
-fn official_sdks(totals: &mut Totals) -> Result<()> {
+/// What was ever found by fuzzing, and the seeds of it, through the same checks; without the fuzzer.
+fn corpora(totals: &mut Totals) -> Result<()> {
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features", "--locked"]);
+    // What it shares with the workspace is built already.
+    cargo.args(["--test", "corpus", "--color=never", "--target-dir"]).arg(process::target());
+    let ended = process::tee(&mut cargo)?;
+    totals.add("fuzz corpora", &ended, cargo_counts(&ended.output));
+    Ok(())
+}
+
+fn official_sdks(totals: &mut Totals, python: Result<PathBuf, Missing>) -> Result<()> {
     let server = Profile::Debug.build("journeyman", "journeyman")?;
-    match install::python() {
+    match python {
         Ok(python) => {
             let mut pytest = Command::new(python);
             // The suite's own settings make it quiet; twice quiet would leave the counts out.

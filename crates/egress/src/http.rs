@@ -10,6 +10,9 @@ use crate::limits::HEADERS_MAX;
 /// How HTTP/2 begins when a client knows beforehand that the server speaks it.
 pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How every response begins.
+const RESPONSE_START: &[u8] = b"HTTP/1.";
+
 /// Headers that are about one connection only.
 const HOP_BY_HOP: [&str; 4] = ["connection", "keep-alive", "proxy-connection", "proxy-authorization"];
 
@@ -157,6 +160,10 @@ pub fn parse_request(bytes: &[u8]) -> Result<Request, HeadError> {
 
 /// Reads the head of a response at the beginning of some bytes. `method` is that of the request.
 pub fn parse_response(bytes: &[u8], method: &str) -> Result<Response, HeadError> {
+    // Only servers may pass over empty lines before a message: this head goes on as it is.
+    if bytes.iter().zip(RESPONSE_START).any(|(byte, wanted)| byte != wanted) {
+        return Err(Malformed("it does not begin as a response does"));
+    }
     let head = whole_head(bytes)?;
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

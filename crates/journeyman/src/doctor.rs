@@ -1,11 +1,16 @@
 //! `doctor`: what this host can do, what is missing, what that costs, and how to get it.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
+use api::ids::Ids;
+use api::time::Clock;
 use model::Models;
 use sandbox::Mode;
+use store::Blobs;
 
+use crate::blobs;
 use crate::config::Config;
 use crate::config::without_password;
 use crate::environment::Environment;
@@ -17,15 +22,20 @@ use crate::terminal::Terminal;
 /// Width of the column with names.
 const NAME: usize = 26;
 
-/// Prints the findings. The exit code is 1 when no sandbox can be made here or the store cannot be opened.
+/// How long a bucket is given that does not answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Prints the findings. The exit code is 1 when no sandbox can be made here, or the store cannot be opened, or checkpoints
+/// cannot be kept.
 pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<ExitCode> {
     let terminal = Terminal::new(Output::Out, environment.get("NO_COLOR").is_some());
     // What a folder can do depends on the file system that it will be on.
     serve::make_folder(&config.settings.server.data)?;
     let sandbox = sandbox(config, terminal);
     let store = store(config, terminal).await;
+    let blobs = blobs(config, environment, terminal).await;
     models(config, terminal);
-    Ok(if sandbox && store { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if sandbox && store && blobs { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn sandbox(config: &Config, terminal: Terminal) -> bool {
@@ -62,6 +72,29 @@ async fn store(config: &Config, terminal: Terminal) -> bool {
         }
         Err(error) => {
             row(terminal, false, "opened", &format!("{name}: {error:#}"));
+            false
+        }
+    }
+}
+
+/// Writes, reads, lists and deletes a checkpoint that is none.
+async fn blobs(config: &Config, environment: &Environment, terminal: Terminal) -> bool {
+    terminal.line("");
+    terminal.line(&terminal.paint(Style::Bold, "Checkpoints"));
+    let target = blobs::target(&config.settings, environment, PATIENCE);
+    let key = format!("checks/{:016x}", Ids::new(Clock::system()).below(u64::MAX));
+    let checked = async {
+        let blobs = Blobs::open(&target).await?;
+        blobs.check(&key).await.map(|()| blobs.place().to_owned())
+    };
+    match checked.await {
+        Ok(place) => {
+            row(terminal, true, "kept", &format!("in {place}"));
+            true
+        }
+        Err(error) => {
+            row(terminal, false, "kept", &format!("{:#}", anyhow::Error::from(error)));
+            hint(terminal, "costs", "idle sandboxes stay on this node and are lost with it");
             false
         }
     }

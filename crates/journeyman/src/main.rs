@@ -8,6 +8,7 @@
     reason = "a command-line program talks to its terminal"
 )]
 
+mod blobs;
 mod choice;
 mod cli;
 mod client;

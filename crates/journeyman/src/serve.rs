@@ -14,7 +14,6 @@ use harness::Harness;
 use model::Models;
 use sandbox::Base;
 use sandbox::Root;
-use store::BlobTarget;
 use store::Blobs;
 use store::Store;
 use store::Target;
@@ -23,6 +22,7 @@ use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::blobs;
 use crate::config::Config;
 use crate::config::Settings;
 use crate::environment::Environment;
@@ -98,7 +98,9 @@ pub(crate) async fn start(
         CrashPoint::parse(point).with_context(|| format!("JOURNEYMAN_CRASH_AT names no known point: {point}"))
     });
     let hands = Hands::open(settings)?;
-    let blobs = Blobs::open(&blobs(settings, environment)).await.context("open the blob store")?;
+    let kept = blobs::target(settings, environment, blobs::PATIENCE);
+    blobs::tell(settings, &kept);
+    let blobs = Blobs::open(&kept).await.context("open the blob store")?;
     let base = settings.sandbox.root_fs.clone().map_or(Base::Host, Base::Directory);
     let harness = Harness::new(harness::Parts {
         store: store.clone(),
@@ -198,25 +200,6 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
 pub(crate) fn make_folder(path: &Path) -> Result<&Path> {
     std::fs::create_dir_all(path).with_context(|| format!("make the data folder {}", path.display()))?;
     Ok(path)
-}
-
-/// Where checkpoints go. What a bucket needs stands in the configuration, or in the variables that its own tools read.
-fn blobs(settings: &Settings, environment: &Environment) -> BlobTarget {
-    let Some(url) = &settings.blobs.url else {
-        return BlobTarget::Folder(settings.server.data.join("blobs"));
-    };
-    let variables = [
-        ("access_key_id", "AWS_ACCESS_KEY_ID"),
-        ("secret_access_key", "AWS_SECRET_ACCESS_KEY"),
-        ("token", "AWS_SESSION_TOKEN"),
-        ("region", "AWS_REGION"),
-        ("endpoint", "AWS_ENDPOINT_URL"),
-    ];
-    let given = variables
-        .into_iter()
-        .filter_map(|(name, variable)| Some((name.to_owned(), environment.get(variable)?.to_owned())));
-    let configured = settings.blobs.options.iter().map(|(name, value)| (name.clone(), value.clone()));
-    BlobTarget::Bucket { url: url.clone(), options: given.chain(configured).collect() }
 }
 
 fn life(settings: &Settings, node: &str, blobs: Option<Blobs>) -> harness::Life {

@@ -92,7 +92,9 @@ impl Block {
                 (false, false, false) => return Err(BrokenInput),
             }
         }
-        if !self.is_changed {
+        // Readers take half of a character for no text at all, and would miss the whole block.
+        let is_broken = |value: &str| value.starts_with('"') && !raw::is_proper_string(value);
+        if !self.is_changed && !self.fields.iter().any(|(_, value)| is_broken(value)) {
             return raw::block(self.start).ok_or(BrokenInput);
         }
         let mut text = String::from("{");
@@ -102,7 +104,7 @@ impl Block {
             }
             raw::push_quoted(&mut text, name);
             text.push(':');
-            if value.starts_with('"') && !raw::is_proper_string(value) {
+            if is_broken(value) {
                 raw::push_quoted(&mut text, &raw::decode(value).unwrap_or_default());
             } else {
                 text.push_str(value);
@@ -182,6 +184,12 @@ mod tests {
     fn a_block_without_deltas_keeps_every_byte() {
         let start = r#"{"type" : "nonsense_2031","n":1.0e5, "s":"\u00fc"}"#;
         assert_eq!(assemble(start, &[], false).as_deref(), Ok(start));
+    }
+
+    #[test]
+    fn half_of_a_character_is_replaced_also_where_no_delta_came() {
+        let block = assemble(r#"{"type":"text","text":"a\ud83e"}"#, &[], false);
+        assert_eq!(block.as_deref(), Ok("{\"type\":\"text\",\"text\":\"a\u{fffd}\u{fffd}\u{fffd}\"}"));
     }
 
     #[test]

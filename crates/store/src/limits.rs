@@ -1,5 +1,7 @@
 //! Every bound of the store, with its reason.
 
+use std::time::Duration;
+
 /// Writes that wait for the writer. A full queue makes callers wait; ten commits' worth keeps the disk busy.
 pub(crate) const WRITES_QUEUED_MAX: usize = 2560;
 /// Writes in one commit. Beyond this the fsync is less than a hundredth of the cost, and waiting callers suffer.
@@ -57,3 +59,10 @@ pub(crate) const BLOB_PART_BYTES: usize = 8 << 20;
 pub(crate) const BLOB_PARTS_UNDER_WAY_MAX: usize = 4;
 /// Parts of a key. The longest is `checkpoints/SESSION/NAME`.
 pub(crate) const BLOB_KEY_PARTS_MAX: usize = 8;
+
+/// Tries of one request to a bucket after the first, however short they are.
+pub(crate) const BUCKET_RETRIES_MAX: usize = 10;
+/// The longest pause between two of them.
+pub(crate) const BUCKET_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long nothing may arrive on a connection to a bucket. One part must have been sent within it.
+pub(crate) const BUCKET_SILENCE_MAX: Duration = Duration::from_mins(1);

@@ -187,6 +187,17 @@ fn heads_have_bounds() {
 }
 
 #[test]
+fn nothing_stands_before_a_response() {
+    for before in ["\r\n", "\r\n\r\n", "\n", " ", "x"] {
+        let response = format!("{before}HTTP/1.1 204 No\r\n\r\n");
+        for length in 1..=response.len() {
+            let parsed = http::parse_response(&response.as_bytes()[..length], "GET");
+            assert!(matches!(parsed, Err(HeadError::Malformed(_))), "{before:?} {length}");
+        }
+    }
+}
+
+#[test]
 fn responses_end_where_their_heads_say() {
     let framing = |text: &str, method: &str| {
         http::parse_response(text.as_bytes(), method).map(|response| response.framing)

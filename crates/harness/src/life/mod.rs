@@ -139,7 +139,7 @@ async fn sweep(inner: Arc<Inner>) {
         if sweeps.is_multiple_of(limits::SWEEPS_PER_BLOB_SWEEP)
             && let Err(error) = inner.hands.sweep_blobs().await
         {
-            tracing::warn!(error = %error, "sweep checkpoints failed; trying again");
+            tracing::warn!(error = chain(&error), "sweep checkpoints failed; trying again");
         }
         sweeps = sweeps.wrapping_add(1);
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, its helpers included")]
 
+mod bucket;
 mod commands;
 mod escape;
 mod image;

@@ -60,7 +60,12 @@ pub(crate) struct Ran {
 impl Site {
     /// A server of this user, with more lines of configuration.
     pub(crate) fn new(more: &str) -> Self {
-        Self::of(Program::new(), more)
+        Self::of(Program::new(), more, &[])
+    }
+
+    /// The same with more of the environment.
+    pub(crate) fn with_variables(more: &str, variables: &[(&str, &str)]) -> Self {
+        Self::of(Program::new(), more, variables)
     }
 
     /// The same with an image, taken in from a tar.
@@ -68,12 +73,12 @@ impl Site {
         let program = Program::new();
         let taken = program.run(&["image", "import", tar, "--name", name]);
         assert!(taken.status.success(), "{taken:?}");
-        Self::of(program, more)
+        Self::of(program, more, &[])
     }
 
-    fn of(program: Program, more: &str) -> Self {
+    fn of(program: Program, more: &str, variables: &[(&str, &str)]) -> Self {
         fs::write(program.folder.path().join("journeyman.toml"), format!("{CONFIG}{more}")).unwrap();
-        Self::again(program)
+        Self::served(program, variables)
     }
 
     /// Ends the server, and with it every sandbox.
@@ -86,7 +91,11 @@ impl Site {
 
     /// Another server on what one has left.
     pub(crate) fn again(program: Program) -> Self {
-        let server = program.serve(&[("JOURNEYMAN_API_KEY", KEY)]);
+        Self::served(program, &[])
+    }
+
+    fn served(program: Program, variables: &[(&str, &str)]) -> Self {
+        let server = program.serve(&[&[("JOURNEYMAN_API_KEY", KEY)], variables].concat());
         Self { server, program }
     }
 
@@ -187,6 +196,21 @@ impl Site {
         let text = text(&result["content"][0], "text").to_owned();
         Ran { text, is_error: result["is_error"] == true }
     }
+
+    /// Removes what is at a path.
+    pub(crate) fn delete(&self, path: &str) {
+        let mut stream = TcpStream::connect(&self.server.address).unwrap();
+        write!(
+            stream,
+            "DELETE {path} HTTP/1.1\r\nhost: {}\r\nx-api-key: {KEY}\r\nanthropic-beta: managed-agents-2026-04-01\r\n\
+             connection: close\r\n\r\n",
+            self.server.address
+        )
+        .unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    }
 }
 
 /// The lines of configuration that lead a host to an address.
@@ -220,7 +244,7 @@ pub(crate) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 /// Asks until the answer is there.
-pub(crate) fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = ask() {
