@@ -12,10 +12,10 @@ use super::Docker;
 use super::PAUSE;
 use super::engine::Found;
 use super::report;
-use super::set_up;
 use crate::Adopted;
 use crate::Backend;
 use crate::Error;
+use crate::LayerName;
 use crate::Report;
 use crate::Sandbox;
 use crate::Spec;
@@ -72,12 +72,11 @@ impl Backend for Docker {
     async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
         let _turn = self.turns.take(session).await;
         self.forget(session);
-        self.network.close(session, !keep_files);
         if keep_files {
+            self.network.close(session, false);
             return self.engine.kill(session).await;
         }
-        self.engine.remove(session).await?;
-        self.files.remove(session).map_err(|error| set_up(session, &error))
+        self.discard(session).await
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, Error> {
@@ -97,6 +96,24 @@ impl Backend for Docker {
 
     async fn usage(&self, session: &SessionId) -> Result<Option<Usage>, Error> {
         self.engine.usage(session).await
+    }
+
+    async fn commit(&self, session: &SessionId, layer: &LayerName) -> Result<(), Error> {
+        let _turn = self.turns.take(session).await;
+        self.check_rests(session, &format!("make layer {layer} of the files of session {session}")).await?;
+        // One that is there already stays: two layers of one name hold the same.
+        if !self.engine.layers().await?.contains(layer) {
+            self.engine.commit(session, layer).await?;
+        }
+        self.discard(session).await
+    }
+
+    async fn layers(&self) -> Result<Vec<LayerName>, Error> {
+        self.engine.layers().await
+    }
+
+    async fn remove_layer(&self, layer: &LayerName) -> Result<(), Error> {
+        self.engine.remove_layer(layer).await
     }
 
     fn report(&self) -> Report {

@@ -34,6 +34,7 @@ use super::owners::Range;
 use super::volume::Choice;
 use super::volume::Volumes;
 use crate::Base;
+use crate::LayerName;
 use crate::Limits;
 use crate::Mode;
 use crate::Root;
@@ -153,6 +154,16 @@ impl Launcher {
     pub(super) fn give_up_spare(&mut self) {
         if let Some(spare) = self.spare.take() {
             self.undo(spare.launched);
+        }
+    }
+
+    /// Gives the spare sandbox up if it stands on a layer that goes, and makes none there.
+    pub(super) fn forget_layer(&mut self, layer: &LayerName) {
+        if self.spare.as_ref().is_some_and(|spare| spare.kind.root.layers.contains(layer)) {
+            self.give_up_spare();
+        }
+        if self.kind.root.layers.contains(layer) {
+            self.prepare_at = None;
         }
     }
 

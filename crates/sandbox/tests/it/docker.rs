@@ -33,6 +33,7 @@ use crate::same::Subject;
 /// An engine with an image. Ends with everything in it when it is dropped.
 struct Dock {
     folder: TempDir,
+    config: Config,
     daemon: Child,
     ids: Ids,
 }
@@ -64,31 +65,33 @@ impl Dock {
             .stderr(log)
             .spawn()
             .unwrap();
-        let dock = Self { folder, daemon, ids: Ids::new(Clock::system()) };
+        let config = Config {
+            socket: at("socket"),
+            data_dir: at("data"),
+            image: "small".to_owned(),
+            alive_max: 4,
+            program: env!("CARGO_BIN_EXE_sandbox-spawner").into(),
+            runtime: None,
+        };
+        let dock = Self { folder, config, daemon, ids: Ids::new(Clock::system()) };
         let backend = dock.backend();
         until("the engine answers", || backend.report().primitives[0].present).await;
         dock.import();
         Some(dock)
     }
 
-    fn config(&self) -> Config {
-        Config {
-            socket: self.folder.path().join("socket"),
-            data_dir: self.folder.path().join("data"),
-            image: "small".to_owned(),
-            alive_max: 4,
-            program: env!("CARGO_BIN_EXE_sandbox-spawner").into(),
-            runtime: None,
-        }
+    fn config(&self) -> &Config {
+        &self.config
     }
 
     /// A back end, as of a server that was just started.
     fn backend(&self) -> Docker {
-        Docker::new(self.config())
+        Docker::new(self.config.clone())
     }
 
     fn on<'a>(&'a self, backend: &'a Docker) -> Subject<'a> {
-        Subject { backend, ids: &self.ids }
+        let Config { data_dir, alive_max, .. } = &self.config;
+        Subject { backend, ids: &self.ids, data_dir, alive_max: *alive_max }
     }
 
     /// Makes the image: a shell, perl, and the programs that the tests use.
@@ -96,7 +99,7 @@ impl Dock {
         let root = self.folder.path().join("root");
         let script = format!(
             "set -e; mkdir -p '{0}/tmp' '{0}/etc' '{0}/var'; chmod 1777 '{0}/tmp'; \
-             for name in bash cat chmod chown cut grep head id ln ls mkdir mv perl pwd readlink rm rmdir sed seq sleep sort stat tail touch tr true wc; do \
+             for name in bash cat chmod chown cut grep head id ln ls mkdir mkfifo mv perl pwd readlink rm rmdir sed seq sleep sort stat tail touch tr true wc; do \
                program=$(type -P $name); for file in $program $(ldd $program | grep -o '/[^ :]*' | sort -u); do \
                  mkdir -p \"{0}$(dirname $file)\"; cp -L $file \"{0}$file\"; done; done; \
              mkdir -p '{0}/bin'; test -e '{0}/bin/bash' || cp -L /bin/bash '{0}/bin/bash'; \
@@ -151,11 +154,21 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect()
 }
 
+/// That nothing is left of containers, neither in the engine nor here.
+fn assert_nothing_is_left(dock: &Dock) {
+    assert_eq!(dock.ask(&["ps", "--all", "--quiet"]), "");
+    assert_eq!(dock.ask(&["images", "--all", "--format", "{{.Repository}}"]), "small");
+    assert_eq!(
+        files_in(&dock.config().data_dir.join("docker")),
+        vec![dock.config().data_dir.join("docker/hand")]
+    );
+}
+
 #[tokio::test]
-async fn containers_do_what_sandboxes_do() {
+async fn containers_live_as_sandboxes_do() {
     let Some(dock) = Dock::start().await else { return };
     let (backend, other) = (dock.backend(), dock.backend());
-    let (on, successor) = (dock.on(&backend), dock.on(&other));
+    let on = dock.on(&backend);
     let start = Instant::now();
     let (session, hands) = on.sandbox().await;
     assert_eq!(
@@ -164,16 +177,22 @@ async fn containers_do_what_sandboxes_do() {
     );
     println!("cold start with a first call: {:?}", start.elapsed());
     backend.destroy(&session, false).await.unwrap();
-    same::what_a_session_writes_outlives_its_sandbox(&on).await;
-    same::a_shell_at_rest_goes_on_in_the_next_life(&on).await;
-    same::a_memory_hog_dies_and_its_session_lives(&on).await;
-    same::another_server_adopts_what_runs(&on, &successor).await;
-    same::a_frozen_sandbox_stands_still_and_thaws(&on).await;
-    same::asking_twice_at_once_makes_one_sandbox(&on, &successor).await;
-    assert_eq!(backend.list().await.unwrap(), Vec::new());
-    assert_eq!(backend.kept().await.unwrap(), Vec::new());
-    assert_eq!(dock.ask(&["ps", "--all", "--quiet"]), "");
-    assert_eq!(files_in(&dock.config().data_dir), vec![dock.config().data_dir.join("docker/hand")]);
+    same::lives(&on, &dock.on(&other)).await;
+    assert_nothing_is_left(&dock);
+}
+
+#[tokio::test]
+async fn containers_work_as_sandboxes_do() {
+    let Some(dock) = Dock::start().await else { return };
+    same::work(&dock.on(&dock.backend())).await;
+    assert_nothing_is_left(&dock);
+}
+
+#[tokio::test]
+async fn containers_stand_on_layers_and_reach_what_they_may_as_sandboxes_do() {
+    let Some(dock) = Dock::start().await else { return };
+    same::surroundings(&dock.on(&dock.backend())).await;
+    assert_nothing_is_left(&dock);
 }
 
 #[tokio::test]
@@ -192,21 +211,13 @@ async fn a_container_that_ends_is_lost_and_started_again() {
     let hands = on.provision(&spec).await;
     assert_eq!(hands.bash("cat /workspace/file").await, "before");
     assert!(matches!(hands.sandbox.recall(&call.id).await.unwrap(), Recall::Unknown));
-    // As many as are allowed, and no more.
-    let mut others = Vec::new();
-    for _ in 0..3 {
-        others.push(on.sandbox().await.0);
-    }
-    let one_more = on.spec();
-    assert!(matches!(backend.provision(&one_more).await.err(), Some(Error::Full { limit: 4 })));
-    backend.destroy(&others[0], true).await.unwrap();
-    let adopted = backend.adopt(&others[0]).await.unwrap();
+    backend.destroy(&spec.session, true).await.unwrap();
+    let adopted = backend.adopt(&spec.session).await.unwrap();
     assert!(adopted.sandbox.is_none() && adopted.sole_since.is_some());
-    on.provision(&one_more).await.bash("true").await;
     // What cannot be done is said, and nothing is made for it.
     let layered = Spec { root: Root { base: Base::Empty, layers: Vec::new() }, ..on.spec() };
     assert!(matches!(backend.provision(&layered).await.err(), Some(Error::Unsupported { .. })));
-    assert_eq!(backend.kept().await.unwrap().len(), 5);
+    assert_eq!(backend.kept().await.unwrap(), vec![spec.session]);
 }
 
 #[tokio::test]
