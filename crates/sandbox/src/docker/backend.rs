@@ -11,6 +11,7 @@ use super::ATTEMPTS_TIME;
 use super::Docker;
 use super::PAUSE;
 use super::engine::Found;
+use super::lock;
 use super::report;
 use crate::Adopted;
 use crate::Backend;
@@ -19,6 +20,7 @@ use crate::LayerName;
 use crate::Report;
 use crate::Sandbox;
 use crate::Spec;
+use crate::Status;
 use crate::Usage;
 
 #[async_trait]
@@ -114,6 +116,10 @@ impl Backend for Docker {
 
     async fn remove_layer(&self, layer: &LayerName) -> Result<(), Error> {
         self.engine.remove_layer(layer).await
+    }
+
+    fn status(&self) -> Option<Status> {
+        lock(&self.status).clone()
     }
 
     fn report(&self) -> Report {

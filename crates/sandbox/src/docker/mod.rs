@@ -46,6 +46,7 @@ use self::network::Network;
 use crate::Base;
 use crate::Error;
 use crate::Spec;
+use crate::Status;
 use crate::connection::Connection;
 use crate::spawner::launch;
 use crate::turns::Turns;
@@ -85,6 +86,8 @@ pub struct Docker {
     connections: Mutex<HashMap<SessionId, Arc<Connection>>>,
     /// Sessions whose containers are being started, which the engine does not count yet.
     starting: Mutex<HashSet<SessionId>>,
+    /// What the engine said of itself last.
+    status: Mutex<Option<Status>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -105,7 +108,15 @@ impl Docker {
             turns: Turns::default(),
             connections: Mutex::default(),
             starting: Mutex::default(),
+            status: Mutex::default(),
         }
+    }
+
+    /// Asks the engine what it can do.
+    pub async fn look(&self) -> Status {
+        let status = report::status(&report::look(&self.config, &self.engine).await);
+        *lock(&self.status) = Some(status.clone());
+        status
     }
 
     fn connected(&self, session: &SessionId) -> Option<Arc<Connection>> {
