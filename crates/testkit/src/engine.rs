@@ -20,7 +20,7 @@ use tempfile::TempDir;
 /// More arguments for the daemon, such as `--userns-remap=default`.
 const ARGUMENTS: &str = "JOURNEYMAN_TEST_DOCKERD";
 /// How long it may take to start.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Lines of its log that are shown when a test fails.
 const LINES: usize = 20;
@@ -121,9 +121,11 @@ impl Engine {
 impl Drop for Engine {
     #[expect(clippy::print_stdout, reason = "a test that fails says what the engine said")]
     fn drop(&mut self) {
-        // It ends its own processes when it is asked to.
-        let asked = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.daemon.id())]).status();
-        drop(asked.and_then(|_| self.daemon.wait()));
+        // It ends its own processes when it is asked to. The number of one that has ended may be somebody else's.
+        if matches!(self.daemon.try_wait(), Ok(None)) {
+            let asked = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.daemon.id())]).status();
+            drop(asked.and_then(|_| self.daemon.wait()));
+        }
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
             if Path::new(mount).starts_with(self.folder.path()) {

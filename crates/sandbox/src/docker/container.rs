@@ -11,6 +11,8 @@ use bollard::models::HostConfigCgroupnsModeEnum;
 use bollard::models::HostConfigLogConfig;
 use bollard::models::Mount;
 use bollard::models::MountType;
+use hand::confine::MASKED_FILES;
+use hand::confine::MASKED_FOLDERS;
 use hand::contain;
 
 use super::Config;
@@ -41,6 +43,10 @@ const CAPABILITIES: [&str; 11] = [
     "NET_ADMIN",
     "SETPCAP",
 ];
+
+/// Files that only root can read, which root in a container may be.
+const MASKED_FOR_ROOT: [&str; 4] =
+    ["/proc/interrupts", "/proc/slabinfo", "/proc/timer_stats", "/proc/vmallocinfo"];
 
 /// The name of a session's container.
 pub(super) fn name(session: &SessionId) -> String {
@@ -100,9 +106,17 @@ fn host_config(parts: &Parts<'_>, spec: &Spec) -> HostConfig {
         storage_opt: bounds_disk.then(size),
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         mounts: Some(mounts.map(|(source, target)| shown(&source, target)).into()),
+        masked_paths: Some(masked()),
         runtime: config.runtime.clone(),
         ..HostConfig::default()
     }
+}
+
+/// What tells about the host: as everywhere, and more than engines hide by themselves.
+fn masked() -> Vec<String> {
+    let everywhere =
+        MASKED_FILES.iter().chain(&MASKED_FOLDERS).map(|path| path.to_string_lossy().into_owned());
+    everywhere.chain(MASKED_FOR_ROOT.map(str::to_owned)).collect()
 }
 
 /// The bounds that can change while the container is kept.

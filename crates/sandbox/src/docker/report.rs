@@ -23,7 +23,7 @@ pub(super) async fn look(config: &Config, engine: &Engine) -> Report {
         let needed = [image(config, &engine.base().await), runtime(config, info)];
         mode = needed.iter().all(|primitive| primitive.present).then_some(Mode::Containers);
         primitives.extend(needed);
-        primitives.extend([disk(info), groups(info), filter(info), owners(info)]);
+        primitives.extend([disk(info), groups(info), filter(info), owners(info), checkpoints()]);
     }
     Report { mode, primitives }
 }
@@ -141,6 +141,16 @@ fn owners(info: &SystemInfo) -> Primitive {
         .to_owned(),
         cost: "whoever gets through the other walls is root on the host",
         remedy: "set `userns-remap` in the configuration of the engine".to_owned(),
+    }
+}
+
+fn checkpoints() -> Primitive {
+    Primitive {
+        name: "checkpoints",
+        present: false,
+        detail: "what a session writes stays with its container, in this engine".to_owned(),
+        cost: "no other node can go on with the files of a session, and they are gone with the engine's data",
+        remedy: "keep the engine's data; where sessions are to move, use the embedded back end".to_owned(),
     }
 }
 

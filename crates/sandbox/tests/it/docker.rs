@@ -269,6 +269,12 @@ async fn a_container_has_walls_of_its_own_and_a_door_that_opens_to_the_hand_alon
         .await;
     assert_eq!(status, "CapEff:00000000000404fb\nCapBnd:00000000000404fb\nNoNewPrivs:1\nSeccomp:2");
     assert_eq!(hands.bash("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await, "lo");
+    let told = "cat /proc/kallsyms /proc/cmdline /proc/slabinfo /proc/vmallocinfo 2>/dev/null | wc -c; ls -A /sys/kernel | wc -w";
+    assert_eq!(
+        hands.bash(told).await.split_whitespace().collect::<Vec<_>>(),
+        ["0", "0"],
+        "nothing of the host"
+    );
     for command in [
         "touch /dev/journeyman-door/planted",
         "rmdir /dev/journeyman-door",
@@ -331,7 +337,7 @@ open my $file, '>', '/workspace/said'; print $file "met:$met heard:$heard\n"; cl
 /// A session leaves its container with every place that is mounted on replaced.
 async fn come_back(on: &Subject<'_>, spec: &Spec) {
     let hands = on.provision(spec).await;
-    hands.bash("rm -r /workspace /root; ln -s /nowhere /workspace; touch /root; rm -rf /run; ln -s ../../.. /run").await;
+    hands.bash("rm -r /workspace /root; ln -s /nowhere /workspace; touch /root; rm -rf /run /tmp; ln -s ../../.. /run; ln -s /nowhere /tmp").await;
     hands.bash("umount /etc/hosts 2>/dev/null; ln -sfn /nowhere /etc/resolv.conf; cd /; true").await;
     on.backend.destroy(&spec.session, true).await.unwrap();
     let hands = on.provision(spec).await;
