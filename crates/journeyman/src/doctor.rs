@@ -14,6 +14,7 @@ use crate::blobs;
 use crate::config::Config;
 use crate::config::without_password;
 use crate::environment::Environment;
+use crate::hands::Hands;
 use crate::serve;
 use crate::terminal::Output;
 use crate::terminal::Style;
@@ -39,7 +40,14 @@ pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<Ex
 }
 
 fn sandbox(config: &Config, terminal: Terminal) -> bool {
-    let report = sandbox::report(&config.settings.server.data);
+    let report = match Hands::open(&config.settings) {
+        Ok(hands) => hands.backend().report(),
+        Err(error) => {
+            terminal.line(&terminal.paint(Style::Bold, "Sandbox"));
+            row(terminal, false, "configuration", &format!("{error:#}"));
+            return false;
+        }
+    };
     terminal.line(&terminal.paint(Style::Bold, "Sandbox"));
     for primitive in &report.primitives {
         row(terminal, primitive.present, primitive.name, &primitive.detail);
@@ -48,12 +56,8 @@ fn sandbox(config: &Config, terminal: Terminal) -> bool {
             hint(terminal, "remedy", &primitive.remedy);
         }
     }
-    let told = match report.mode {
-        Some(Mode::Root) => "as root: a range of ids for each sandbox",
-        Some(Mode::SubordinateIds) => "unprivileged, with subordinate ids",
-        Some(Mode::SingleId) => "unprivileged, with a single id: everything inside is one user",
-        None => "none: no sandbox can be made on this host, so no tool can run",
-    };
+    let told =
+        report.mode.map_or("none: no sandbox can be made on this host, so no tool can run", Mode::name);
     row(terminal, report.mode.is_some(), "mode", told);
     report.mode.is_some()
 }

@@ -72,22 +72,21 @@ impl Hands {
     /// Starts what the first call would wait for, and says what is missing. Not cut short by a stop: a spawner that has
     /// just begun to start could not be ended then.
     pub(crate) async fn begin(self) {
-        let Self::Embedded(hands) = self else { return };
-        match hands.spawner().await {
-            Ok(SpawnerInfo { pid: _, status }) if status.mode.is_some() => {
-                if !status.missing.is_empty() {
-                    let missing = status.missing.join(", ");
-                    tracing::warn!("sandboxes lack {missing}; `journeyman doctor` says what to do");
+        let status = match self {
+            Self::Embedded(hands) => match hands.spawner().await {
+                Ok(SpawnerInfo { pid: _, status }) => status,
+                Err(error) => {
+                    tracing::error!(error = %error, "start the spawner failed; tool calls will try again");
+                    return;
                 }
-            }
-            Ok(SpawnerInfo { .. }) => {
-                tracing::error!(
-                    "this host cannot make sandboxes: tool calls will fail; run `journeyman doctor`"
-                );
-            }
-            Err(error) => {
-                tracing::error!(error = %error, "start the spawner failed; tool calls will try again");
-            }
+            },
+            Self::Docker(hands) => hands.look().await,
+        };
+        if status.mode.is_none() {
+            tracing::error!("this host cannot make sandboxes: tool calls will fail; run `journeyman doctor`");
+        } else if !status.missing.is_empty() {
+            let missing = status.missing.join(", ");
+            tracing::warn!("sandboxes lack {missing}; `journeyman doctor` says what to do");
         }
     }
 

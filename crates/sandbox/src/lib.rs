@@ -375,7 +375,7 @@ pub enum Recall {
     Unknown,
 }
 
-/// What the host offers the embedded back end.
+/// What the host offers a back end.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// How sandboxes are made here; `None` when they cannot be.
@@ -384,7 +384,7 @@ pub struct Report {
     pub primitives: Vec<Primitive>,
 }
 
-/// How the embedded back end makes sandboxes.
+/// How sandboxes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -394,6 +394,8 @@ pub enum Mode {
     SubordinateIds,
     /// Unprivileged, with a single id: everything inside is one user.
     SingleId,
+    /// By a container engine, each in a container.
+    Containers,
 }
 
 impl Mode {
@@ -403,6 +405,7 @@ impl Mode {
             Self::Root => "as root, each with ids of its own",
             Self::SubordinateIds => "unprivileged, with subordinate ids",
             Self::SingleId => "unprivileged, with a single id",
+            Self::Containers => "in containers of an engine",
         }
     }
 }

@@ -6,9 +6,11 @@ use std::fs::OpenOptions;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use super::error::Error;
 use super::error::Step;
+use super::furnish::real_folder;
 use super::identity;
 use super::landlock;
 use super::network;
@@ -23,6 +25,8 @@ const FOLDERS: [&str; 5] = ["/workspace", "/mnt/session/outputs", "/mnt/session/
 /// no more. Answers the listeners for connections to the outside, which are to be handed over.
 pub fn enter_container(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     sys::set_umask(0o022);
+    // The hand keeps its own things there.
+    real_folder(Path::new("/tmp"))?;
     for folder in FOLDERS {
         // Where a former life left something else, its successor does without.
         drop(DirBuilder::new().recursive(true).mode(0o755).create(folder));

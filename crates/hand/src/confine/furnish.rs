@@ -26,7 +26,7 @@ use super::root::Captured;
 use super::sys;
 
 /// Folders that tell about the host; an empty file system is mounted over each that exists.
-const MASKED_FOLDERS: [&CStr; 9] = [
+pub const MASKED_FOLDERS: [&CStr; 9] = [
     c"/sys/firmware",
     c"/sys/hypervisor",
     c"/sys/kernel",
@@ -138,7 +138,7 @@ fn exists(path: &CStr) -> bool {
 }
 
 /// Makes every component of the path a real folder, replacing whatever else a former life of the session left there.
-fn real_folder(path: &Path) -> Result<(), Error> {
+pub(super) fn real_folder(path: &Path) -> Result<(), Error> {
     let mut so_far = PathBuf::from("/");
     for component in path.components() {
         match component {

@@ -42,7 +42,9 @@ pub use container::enter_container;
 pub use counts::bound_counts;
 pub use error::Error;
 use error::Step;
+pub use furnish::MASKED_FOLDERS;
 pub use probe::Probe;
+pub use root::MASKED_FILES;
 pub use sys::folder;
 
 /// The descriptor of the user namespace that is entered last; only open for [`Identity::Range`].

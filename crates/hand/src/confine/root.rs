@@ -24,7 +24,7 @@ use super::sys::ATTRIBUTE_READ_ONLY;
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Files that tell about the host; `/dev/null` is mounted over each that exists.
-const MASKED_FILES: [&CStr; 9] = [
+pub const MASKED_FILES: [&CStr; 9] = [
     c"/proc/kcore",
     c"/proc/keys",
     c"/proc/key-users",

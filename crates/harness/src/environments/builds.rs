@@ -158,8 +158,7 @@ impl Builds {
 
     /// How to build that layer. `spec` is the sandbox to build it in.
     pub(crate) fn recipe(layer: LayerName, environment: &SessionEnvironment, spec: sandbox::Spec) -> Recipe {
-        let has_dpkg = spec.root.base != sandbox::Base::Host;
-        Recipe { layer, steps: recipe::steps(environment, has_dpkg), spec }
+        Recipe { layer, steps: recipe::steps(environment), spec }
     }
 
     /// Whether the layer is known to be here. Costs nothing.

@@ -17,7 +17,6 @@ use anyhow::Result;
 use model::ProviderConfig;
 use model::Route;
 use model::ScriptedConfig;
-use sandbox::Mode;
 use tokio::net::TcpListener;
 
 use crate::client::Client;
@@ -25,6 +24,7 @@ use crate::client::Task;
 use crate::config::Config;
 use crate::config::Settings;
 use crate::environment::Environment;
+use crate::hands::Hands;
 use crate::keys;
 use crate::serve;
 use crate::serve::Running;
@@ -52,11 +52,9 @@ pub(crate) async fn run(config: &Config, environment: &Environment, is_json: boo
     let terminal = Terminal::new(Output::Out, environment.get("NO_COLOR").is_some());
     let mut report = Report::new(terminal, is_json);
     let data = serve::make_folder(&config.settings.server.data)?;
-    let host = sandbox::report(data);
+    let host = Hands::open(&config.settings)?.backend().report();
     let mode = match host.mode {
-        Some(Mode::Root) => "as root",
-        Some(Mode::SubordinateIds) => "unprivileged, with subordinate ids",
-        Some(Mode::SingleId) => "unprivileged, with a single id",
+        Some(mode) => mode.name(),
         None => anyhow::bail!("no sandbox can be made on this host: run `journeyman doctor`"),
     };
     let ground = Ground::make(data)?;

@@ -1,6 +1,7 @@
 //! What environments install, through the API and in real sandboxes: built once, there in every session, and visible when
 //! it fails; and what their sandboxes reach, which is what clients are shown.
 
+mod containers;
 mod egress;
 mod registries;
 mod root;
@@ -40,4 +41,13 @@ fn a_setup_that_fails_is_shown_and_leaves_nothing() {
     assert_eq!(site.built(&environment)["status"], "ready");
     let run = site.run(&environment, "cat /workspace/whole; test ! -e /usr/local/half");
     assert!(!run.is_error && run.text.contains("whole"), "{run:?}");
+}
+
+#[test]
+fn apt_over_the_files_of_the_host_says_what_to_do() {
+    let site = Site::new("");
+    let config = json!({"type": "cloud", "packages": {"apt": ["jq"]}});
+    let build = site.built(&site.environment(&config, &json!({})));
+    assert_eq!((&build["status"], &build["step"]), (&json!("failed"), &json!("apt")), "{build}");
+    assert!(build["log"].to_string().contains("journeyman image build"), "{build}");
 }

@@ -11,8 +11,8 @@ use super::ATTEMPTS_TIME;
 use super::Docker;
 use super::PAUSE;
 use super::engine::Found;
+use super::lock;
 use super::report;
-use super::set_up;
 use crate::Adopted;
 use crate::Backend;
 use crate::Error;
@@ -20,9 +20,11 @@ use crate::FilePath;
 use crate::FilePlace;
 use crate::FileWriter;
 use crate::Folder;
+use crate::LayerName;
 use crate::Report;
 use crate::Sandbox;
 use crate::Spec;
+use crate::Status;
 use crate::Usage;
 use crate::beneath;
 use crate::given;
@@ -82,12 +84,11 @@ impl Backend for Docker {
     async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
         let _turn = self.turns.take(session).await;
         self.forget(session);
-        self.network.close(session, !keep_files);
         if keep_files {
+            self.network.close(session, false);
             return self.engine.kill(session).await;
         }
-        self.engine.remove(session).await?;
-        self.files.remove(session).map_err(|error| set_up(session, &error))
+        self.discard(session).await
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, Error> {
@@ -125,6 +126,28 @@ impl Backend for Docker {
             attempt: format!("take the file {path} from session {session}"),
             reason: error.to_string(),
         })
+    }
+
+    async fn commit(&self, session: &SessionId, layer: &LayerName) -> Result<(), Error> {
+        let _turn = self.turns.take(session).await;
+        self.check_rests(session, &format!("make layer {layer} of the files of session {session}")).await?;
+        // One that is there already stays: two layers of one name hold the same.
+        if !self.engine.layers().await?.contains(layer) {
+            self.engine.commit(session, layer).await?;
+        }
+        self.discard(session).await
+    }
+
+    async fn layers(&self) -> Result<Vec<LayerName>, Error> {
+        self.engine.layers().await
+    }
+
+    async fn remove_layer(&self, layer: &LayerName) -> Result<(), Error> {
+        self.engine.remove_layer(layer).await
+    }
+
+    fn status(&self) -> Option<Status> {
+        lock(&self.status).clone()
     }
 
     fn report(&self) -> Report {

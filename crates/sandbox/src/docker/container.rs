@@ -11,6 +11,8 @@ use bollard::models::HostConfigCgroupnsModeEnum;
 use bollard::models::HostConfigLogConfig;
 use bollard::models::Mount;
 use bollard::models::MountType;
+use hand::confine::MASKED_FILES;
+use hand::confine::MASKED_FOLDERS;
 use hand::contain;
 
 use super::Config;
@@ -22,14 +24,13 @@ use crate::Spec;
 pub(super) const DATA: &str = "journeyman.data";
 /// Label: its session.
 pub(super) const SESSION: &str = "journeyman.session";
-/// Label: whether it was made to have a network.
-pub(super) const NETWORK: &str = "journeyman.network";
 
 /// Part of the memory that the file system in memory may take.
 const SHARED_MEMORY_DIVISOR: u64 = 8;
 
-/// What the hand keeps for its tools, and `SETPCAP`, without which it could not drop the rest.
-const CAPABILITIES: [&str; 10] = [
+/// What the hand keeps for its tools; `NET_ADMIN` for the route and the listeners of its network, which a session may have in
+/// one life and not in another; and `SETPCAP`, without which it could not drop the rest. It does so before the first call.
+const CAPABILITIES: [&str; 11] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "FOWNER",
@@ -39,43 +40,50 @@ const CAPABILITIES: [&str; 10] = [
     "SETUID",
     "NET_BIND_SERVICE",
     "SYS_CHROOT",
+    "NET_ADMIN",
     "SETPCAP",
 ];
+
+/// Files that only root can read, which root in a container may be.
+const MASKED_FOR_ROOT: [&str; 4] =
+    ["/proc/interrupts", "/proc/slabinfo", "/proc/timer_stats", "/proc/vmallocinfo"];
 
 /// The name of a session's container.
 pub(super) fn name(session: &SessionId) -> String {
     format!("journeyman-{session}")
 }
 
+/// What the containers of a server are made of.
+pub(super) struct Parts<'a> {
+    pub(super) image: String,
+    pub(super) config: &'a Config,
+    pub(super) files: &'a Files,
+    /// Whether the engine bounds what the files of one container take.
+    pub(super) bounds_disk: bool,
+}
+
 /// A session's container, as the engine is told to make it.
-pub(super) fn body(config: &Config, spec: &Spec, files: &Files, bounds_disk: bool) -> ContainerCreateBody {
-    let labels = [
-        (DATA, config.data_dir.display().to_string()),
-        (SESSION, spec.session.to_string()),
-        (NETWORK, spec.network.is_some().to_string()),
-    ];
+pub(super) fn body(parts: &Parts<'_>, spec: &Spec) -> ContainerCreateBody {
+    let data = parts.config.data_dir.display().to_string();
+    let labels = [(DATA, data), (SESSION, spec.session.to_string())];
     ContainerCreateBody {
         hostname: Some("sandbox".to_owned()),
         user: Some("0:0".to_owned()),
-        image: Some(config.image.clone()),
+        image: Some(parts.image.clone()),
         working_dir: Some("/".to_owned()),
         entrypoint: Some(vec![contain::PROGRAM.to_owned(), contain::ARGUMENT.to_owned()]),
         cmd: Some(Vec::new()),
         // The hand keeps what it must in its files as it goes; there is nothing to wait for.
         stop_signal: Some("SIGKILL".to_owned()),
         labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
-        host_config: Some(host_config(config, spec, files, bounds_disk)),
+        host_config: Some(host_config(parts, spec)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(config: &Config, spec: &Spec, files: &Files, bounds_disk: bool) -> HostConfig {
+fn host_config(parts: &Parts<'_>, spec: &Spec) -> HostConfig {
+    let Parts { image: _, config, files, bounds_disk } = parts;
     let limits = &spec.limits;
-    let mut capabilities: Vec<String> = CAPABILITIES.map(str::to_owned).into();
-    if spec.network.is_some() {
-        // For the route and the listeners; dropped before the first call.
-        capabilities.push("NET_ADMIN".to_owned());
-    }
     let mounts = [
         (files.hand(), contain::PROGRAM),
         (files.door(&spec.session), contain::FOLDER),
@@ -88,7 +96,7 @@ fn host_config(config: &Config, spec: &Spec, files: &Files, bounds_disk: bool) -
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         init: Some(false),
         cap_drop: Some(vec!["ALL".to_owned()]),
-        cap_add: Some(capabilities),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).into()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         memory: Some(number(limits.memory_bytes_max)),
         memory_swap: Some(number(limits.memory_bytes_max)),
@@ -98,9 +106,17 @@ fn host_config(config: &Config, spec: &Spec, files: &Files, bounds_disk: bool) -
         storage_opt: bounds_disk.then(size),
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         mounts: Some(mounts.map(|(source, target)| shown(&source, target)).into()),
+        masked_paths: Some(masked()),
         runtime: config.runtime.clone(),
         ..HostConfig::default()
     }
+}
+
+/// What tells about the host: as everywhere, and more than engines hide by themselves.
+fn masked() -> Vec<String> {
+    let everywhere =
+        MASKED_FILES.iter().chain(&MASKED_FOLDERS).map(|path| path.to_string_lossy().into_owned());
+    everywhere.chain(MASKED_FOR_ROOT.map(str::to_owned)).collect()
 }
 
 /// The bounds that can change while the container is kept.

@@ -1,5 +1,7 @@
 //! The container engine, asked over its socket.
 
+mod images;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio::sync::OnceCell;
 
 use super::Config;
 use super::container;
+use super::container::Parts;
 use super::container::name;
 use super::files::Files;
 use super::set_up;
@@ -43,6 +46,8 @@ pub(super) struct Engine {
     config: Config,
     client: OnceCell<bollard::Docker>,
     bounds_disk: OnceCell<bool>,
+    /// Who makes or removes images.
+    images: tokio::sync::Mutex<()>,
 }
 
 /// What there is of a session's container.
@@ -51,14 +56,19 @@ pub(super) enum Found {
     /// None.
     Absent,
     /// One that does not run, and since when no other has run.
-    Still { has_network: bool, since: Option<Timestamp> },
+    Still { since: Option<Timestamp> },
     /// One that runs: its first process as the engine sees it, and since when no other has run.
     Running { pid: i32, is_paused: bool, since: Option<Timestamp> },
 }
 
 impl Engine {
     pub(super) fn new(config: &Config) -> Self {
-        Self { config: config.clone(), client: OnceCell::new(), bounds_disk: OnceCell::new() }
+        Self {
+            config: config.clone(),
+            client: OnceCell::new(),
+            bounds_disk: OnceCell::new(),
+            images: tokio::sync::Mutex::default(),
+        }
     }
 
     /// What the engine says of itself.
@@ -83,7 +93,8 @@ impl Engine {
     /// Makes a session's container, which is not started. Fine when there is one already.
     pub(super) async fn create(&self, spec: &Spec, files: &Files) -> Result<(), Error> {
         let bounds_disk = self.bounds_disk().await?;
-        let body = container::body(&self.config, spec, files, bounds_disk);
+        let parts = Parts { image: self.image(&spec.root), config: &self.config, files, bounds_disk };
+        let body = container::body(&parts, spec);
         let options = CreateContainerOptionsBuilder::new().name(&name(&spec.session)).build();
         match self.client().await?.create_container(Some(options), body).await {
             Ok(_) => Ok(()),
@@ -147,8 +158,7 @@ impl Engine {
 
     /// The sessions that have containers here, or whose containers run.
     pub(super) async fn list(&self, all: bool) -> Result<Vec<SessionId>, Error> {
-        let label = format!("{}={}", container::DATA, self.config.data_dir.display());
-        let filters = HashMap::from([("label", vec![label])]);
+        let filters = HashMap::from([("label", vec![self.ours()])]);
         let options = ListContainersOptionsBuilder::new().all(all).filters(&filters).build();
         let listed = self.client().await?.list_containers(Some(options)).await;
         let listed = listed.map_err(|error| self.unreachable(&error))?;
@@ -244,10 +254,7 @@ fn found(inspected: &ContainerInspectResponse) -> Found {
         let is_paused = state.paused.unwrap_or(false);
         return Found::Running { pid, is_paused, since: latest(&state.started_at) };
     }
-    let labels = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
-    let has_network =
-        labels.and_then(|labels| labels.get(container::NETWORK)).is_some_and(|value| value == "true");
-    Found::Still { has_network, since: latest(&state.finished_at) }
+    Found::Still { since: latest(&state.finished_at) }
 }
 
 /// Whether a driver takes `size` for one container. With overlays that needs project quotas, which only XFS is known for.

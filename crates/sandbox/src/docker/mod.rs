@@ -47,6 +47,7 @@ use crate::Base;
 use crate::Error;
 use crate::Folder;
 use crate::Spec;
+use crate::Status;
 use crate::connection::Connection;
 use crate::spawner::launch;
 use crate::turns::Turns;
@@ -86,6 +87,8 @@ pub struct Docker {
     connections: Mutex<HashMap<SessionId, Arc<Connection>>>,
     /// Sessions whose containers are being started, which the engine does not count yet.
     starting: Mutex<HashSet<SessionId>>,
+    /// What the engine said of itself last.
+    status: Mutex<Option<Status>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -106,7 +109,15 @@ impl Docker {
             turns: Turns::default(),
             connections: Mutex::default(),
             starting: Mutex::default(),
+            status: Mutex::default(),
         }
+    }
+
+    /// Asks the engine what it can do.
+    pub async fn look(&self) -> Status {
+        let status = report::status(&report::look(&self.config, &self.engine).await);
+        *lock(&self.status) = Some(status.clone());
+        status
     }
 
     fn connected(&self, session: &SessionId) -> Option<Arc<Connection>> {
@@ -134,24 +145,22 @@ impl Docker {
     /// Makes the session's container run. Answers whether it did already.
     async fn start(&self, spec: &Spec) -> Result<bool, Error> {
         let session = &spec.session;
-        let has_network = match self.engine.find(session).await? {
+        let is_kept = match self.engine.find(session).await? {
             Found::Running { is_paused, .. } => {
                 if is_paused {
                     self.engine.thaw(session).await?;
                 }
                 return Ok(true);
             }
-            Found::Still { has_network, .. } => Some(has_network),
-            Found::Absent => None,
+            Found::Still { .. } => true,
+            Found::Absent => false,
         };
         let _starting = self.admit(session).await?;
         self.files.make(session).map_err(|error| set_up(session, &error))?;
-        match has_network {
-            None => self.engine.create(spec, &self.files).await?,
-            Some(has) if has != spec.network.is_some() => {
-                return Err(set_up(session, &"its container was made with another kind of network"));
-            }
-            Some(_) => self.engine.bound(session, &spec.limits).await?,
+        if is_kept {
+            self.engine.bound(session, &spec.limits).await?;
+        } else {
+            self.engine.create(spec, &self.files).await?;
         }
         self.engine.start(session).await?;
         Ok(false)
@@ -232,17 +241,36 @@ impl Docker {
         }
     }
 
-    /// What is not done here, rather than half of it.
+    /// What is not done here, rather than half of it: containers stand on the configured image, and on what was installed
+    /// over it once.
     fn check(spec: &Spec) -> Result<(), Error> {
-        let what = match spec {
-            Spec { makes_layer: true, .. } => "making layers of containers",
-            Spec { mounts, .. } if !mounts.is_empty() => crate::MOUNTS,
-            Spec { root, .. } if root.base != Base::Host || !root.layers.is_empty() => {
-                "a root file system of layers, packages included, for sandboxes in containers"
+        let what = match (&spec.root.base, spec.root.layers.len()) {
+            _ if !spec.mounts.is_empty() => crate::MOUNTS,
+            (Base::Host, 0) => return Ok(()),
+            (Base::Host, 1) if !spec.makes_layer => return Ok(()),
+            (Base::Host, _) => "a layer on another one, for sandboxes in containers",
+            (Base::Empty | Base::Directory(_), _) => {
+                "a root file system other than the image of the engine, for sandboxes in containers"
             }
-            Spec { .. } => return Ok(()),
         };
         Err(Error::Unsupported { what })
+    }
+
+    /// Removes all there is of a session.
+    async fn discard(&self, session: &SessionId) -> Result<(), Error> {
+        self.network.close(session, true);
+        self.engine.remove(session).await?;
+        self.files.remove(session).map_err(|error| set_up(session, &error))
+    }
+
+    /// That nothing of a session runs, and that there is something of it.
+    async fn check_rests(&self, session: &SessionId, attempt: &str) -> Result<(), Error> {
+        let reason = match self.engine.find(session).await? {
+            Found::Still { .. } => return Ok(()),
+            Found::Running { .. } => "its sandbox runs",
+            Found::Absent => "it has no files here",
+        };
+        Err(Error::Layer { attempt: attempt.to_owned(), reason: reason.to_owned() })
     }
 }
 

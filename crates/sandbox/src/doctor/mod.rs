@@ -56,9 +56,7 @@ fn kernel() -> Primitive {
 
 fn making(mode: &Result<Mode, host::Unavailable>) -> Primitive {
     let (detail, remedy) = match mode {
-        Ok(Mode::Root) => ("as root, each sandbox with ids of its own", String::new()),
-        Ok(Mode::SubordinateIds) => ("unprivileged, with subordinate ids", String::new()),
-        Ok(Mode::SingleId) => ("unprivileged, everything inside is one user", String::new()),
+        Ok(mode) => (mode.name(), String::new()),
         Err(unavailable) => (unavailable.reason.as_str(), unavailable.remedy.clone()),
     };
     let cost = "no sandbox can be made";

@@ -53,7 +53,7 @@ pub(crate) fn mode() -> Result<Mode, Unavailable> {
 pub(super) fn namespaces(mode: Mode) -> i32 {
     match mode {
         Mode::Root => NAMESPACES,
-        Mode::SubordinateIds | Mode::SingleId => NAMESPACES | libc::CLONE_NEWUSER,
+        Mode::SubordinateIds | Mode::SingleId | Mode::Containers => NAMESPACES | libc::CLONE_NEWUSER,
     }
 }
 

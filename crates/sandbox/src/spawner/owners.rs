@@ -69,7 +69,7 @@ impl Owners {
                 Self::Ranges { free: Vec::new(), next: 0, offset }
             }
             (Mode::SubordinateIds, Some(subordinate)) => Self::Subordinate(subordinate),
-            (Mode::SubordinateIds, None) | (Mode::SingleId, _) => Self::Single {
+            (Mode::SubordinateIds, None) | (Mode::SingleId | Mode::Containers, _) => Self::Single {
                 users: format!("0 {uid} 1\n").into_bytes(),
                 groups: format!("0 {gid} 1\n").into_bytes(),
             },

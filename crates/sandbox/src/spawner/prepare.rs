@@ -18,6 +18,7 @@ use super::launch::Launcher;
 use super::launch::Progress;
 use super::log;
 use super::volume::Volumes;
+use crate::LayerName;
 use crate::Limits;
 use crate::Root;
 use crate::wire::Kind;
@@ -147,6 +148,17 @@ impl Launcher {
                 self.make()
             }
             None => self.make(),
+        }
+    }
+
+    /// Gives the spare sandbox up if it stands on a layer that goes, and makes none there.
+    pub(super) fn forget_layer(&mut self, layer: &LayerName) {
+        let stands = |kind: &Kind| kind.root.layers.contains(layer);
+        if let Some(spare) = self.prepared.spare.take_if(|spare| stands(&spare.kind)) {
+            self.undo(spare.launched);
+        }
+        if stands(&self.prepared.kind) {
+            self.prepared.due = None;
         }
     }
 

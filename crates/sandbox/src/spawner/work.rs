@@ -234,6 +234,9 @@ impl Spawner {
         if self.cells.values().any(|cell| cell.kind.root.layers.contains(layer)) {
             return self.fail(waiter, "a sandbox stands on it");
         }
+        if let Ok(launcher) = &mut self.launcher {
+            launcher.forget_layer(layer);
+        }
         let removed = self.files.discard_layer(layer).map_err(|error| error.to_string());
         self.trash.note();
         self.tell_end(waiter, &removed);

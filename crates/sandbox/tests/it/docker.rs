@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -15,12 +14,13 @@ use sandbox::Backend;
 use sandbox::Base;
 use sandbox::Error;
 use sandbox::Folder;
+use sandbox::Mode;
 use sandbox::Recall;
 use sandbox::Root;
 use sandbox::Spec;
 use sandbox::docker::Config;
 use sandbox::docker::Docker;
-use tempfile::TempDir;
+use testkit::engine::Engine;
 
 use crate::ground::Hands;
 use crate::ground::children;
@@ -34,115 +34,69 @@ use crate::same::Subject;
 
 /// An engine with an image. Ends with everything in it when it is dropped.
 struct Dock {
-    folder: TempDir,
-    daemon: Child,
+    engine: Engine,
+    config: Config,
     ids: Ids,
 }
 
 impl Dock {
     /// `None`, with the reason printed, where there can be no engine.
-    async fn start() -> Option<Self> {
-        let has =
-            |program: &str| ["/usr/sbin", "/usr/bin"].iter().any(|in_| Path::new(in_).join(program).exists());
-        let is_root =
-            std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        if !is_root || !has("dockerd") || !has("docker") {
-            println!("SKIPPED: this needs root, and `dockerd` and `docker` installed");
-            return None;
-        }
-        let folder = TempDir::new().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let log = std::fs::File::create(at("log")).unwrap();
-        let daemon = Command::new("dockerd")
-            .args(["--iptables=false", "--ip6tables=false", "--bridge=none", "--data-root"])
-            .arg(at("engine"))
-            .arg("--exec-root")
-            .arg(at("run"))
-            .arg("--pidfile")
-            .arg(at("pid"))
-            .args(["-H", &format!("unix://{}", at("socket").display())])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let dock = Self { folder, daemon, ids: Ids::new(Clock::system()) };
-        let backend = dock.backend();
-        until("the engine answers", || backend.report().primitives[0].present).await;
-        dock.import();
-        Some(dock)
-    }
-
-    fn config(&self) -> Config {
-        Config {
-            socket: self.folder.path().join("socket"),
-            data_dir: self.folder.path().join("data"),
+    fn start() -> Option<Self> {
+        let engine = Engine::start().unwrap()?;
+        let config = Config {
+            socket: engine.socket(),
+            data_dir: engine.folder().join("data"),
             image: "small".to_owned(),
             alive_max: 4,
             program: env!("CARGO_BIN_EXE_sandbox-spawner").into(),
             runtime: None,
-        }
+        };
+        let dock = Self { engine, config, ids: Ids::new(Clock::system()) };
+        dock.import();
+        Some(dock)
+    }
+
+    fn config(&self) -> &Config {
+        &self.config
     }
 
     /// A back end, as of a server that was just started.
     fn backend(&self) -> Docker {
-        Docker::new(self.config())
+        Docker::new(self.config.clone())
     }
 
     fn on<'a>(&'a self, backend: &'a Docker) -> Subject<'a> {
-        Subject { backend, ids: &self.ids }
+        let Config { data_dir, alive_max, .. } = &self.config;
+        Subject { backend, ids: &self.ids, data_dir, alive_max: *alive_max }
     }
 
     /// Makes the image: a shell, perl, and the programs that the tests use.
     fn import(&self) {
-        let root = self.folder.path().join("root");
+        let (root, archive) = (self.engine.folder().join("root"), self.engine.folder().join("root.tar"));
         let script = format!(
             "set -e; mkdir -p '{0}/tmp' '{0}/etc' '{0}/var'; chmod 1777 '{0}/tmp'; \
-             for name in bash cat chmod chown cut grep head id ln ls mkdir mv perl pwd readlink rm rmdir sed seq sleep sort stat tail touch tr true wc; do \
+             for name in bash cat chmod chown cut grep head id ln ls mkdir mkfifo mv perl pwd readlink rm rmdir sed seq sleep sort stat tail touch tr true wc; do \
                program=$(type -P $name); for file in $program $(ldd $program | grep -o '/[^ :]*' | sort -u); do \
                  mkdir -p \"{0}$(dirname $file)\"; cp -L $file \"{0}$file\"; done; done; \
              mkdir -p '{0}/bin'; test -e '{0}/bin/bash' || cp -L /bin/bash '{0}/bin/bash'; \
              for folder in /usr/lib/*/perl-base; do mkdir -p \"{0}$folder\"; cp -r $folder/. \"{0}$folder\"; done; \
-             echo 'root:x:0:0:root:/root:/bin/bash' > '{0}/etc/passwd'; \
-             tar -C '{0}' -c . | docker -H 'unix://{1}' import - small",
+             echo 'root:x:0:0:root:/root:/bin/bash' > '{0}/etc/passwd'; tar -C '{0}' -cf '{1}' .",
             root.display(),
-            self.config().socket.display(),
+            archive.display(),
         );
         let made = Command::new("bash").args(["-c", &script]).stdout(Stdio::null()).status().unwrap();
         assert!(made.success());
+        self.engine.import(&archive, "small").unwrap();
     }
 
     fn ask(&self, arguments: &[&str]) -> String {
-        let socket = format!("unix://{}", self.config().socket.display());
-        let output = Command::new("docker").args(["-H", &socket]).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        self.engine.ask(arguments)
     }
 
     /// The first process of a session's container.
     fn first_process(&self, spec: &Spec) -> i32 {
         let name = format!("journeyman-{}", spec.session);
         self.ask(&["inspect", "--format", "{{.State.Pid}}", &name]).parse().unwrap()
-    }
-}
-
-impl Drop for Dock {
-    fn drop(&mut self) {
-        // It ends its own processes when it is asked to.
-        let pid = self.daemon.id().to_string();
-        let asked = Command::new("bash").args(["-c", &format!("kill -TERM {pid}")]).status();
-        drop(asked.and_then(|_| self.daemon.wait()));
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
-            if Path::new(mount).starts_with(self.folder.path()) {
-                drop(Command::new("umount").args(["-l", mount]).status());
-            }
-        }
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            let last: Vec<&str> = log.lines().rev().take(20).collect();
-            println!("the engine said last, the latest first:\n{}", last.join("\n"));
-        }
     }
 }
 
@@ -153,11 +107,21 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect()
 }
 
+/// That nothing is left of containers, neither in the engine nor here.
+fn assert_nothing_is_left(dock: &Dock) {
+    assert_eq!(dock.ask(&["ps", "--all", "--quiet"]), "");
+    assert_eq!(dock.ask(&["images", "--all", "--format", "{{.Repository}}"]), "small");
+    assert_eq!(
+        files_in(&dock.config().data_dir.join("docker")),
+        vec![dock.config().data_dir.join("docker/hand")]
+    );
+}
+
 #[tokio::test]
-async fn containers_do_what_sandboxes_do() {
-    let Some(dock) = Dock::start().await else { return };
+async fn containers_live_as_sandboxes_do() {
+    let Some(dock) = Dock::start() else { return };
     let (backend, other) = (dock.backend(), dock.backend());
-    let (on, successor) = (dock.on(&backend), dock.on(&other));
+    let on = dock.on(&backend);
     let start = Instant::now();
     let (session, hands) = on.sandbox().await;
     assert_eq!(
@@ -166,21 +130,78 @@ async fn containers_do_what_sandboxes_do() {
     );
     println!("cold start with a first call: {:?}", start.elapsed());
     backend.destroy(&session, false).await.unwrap();
-    same::what_a_session_writes_outlives_its_sandbox(&on).await;
-    same::a_shell_at_rest_goes_on_in_the_next_life(&on).await;
-    same::a_memory_hog_dies_and_its_session_lives(&on).await;
-    same::another_server_adopts_what_runs(&on, &successor).await;
-    same::a_frozen_sandbox_stands_still_and_thaws(&on).await;
-    same::asking_twice_at_once_makes_one_sandbox(&on, &successor).await;
-    assert_eq!(backend.list().await.unwrap(), Vec::new());
-    assert_eq!(backend.kept().await.unwrap(), Vec::new());
-    assert_eq!(dock.ask(&["ps", "--all", "--quiet"]), "");
-    assert_eq!(files_in(&dock.config().data_dir), vec![dock.config().data_dir.join("docker/hand")]);
+    same::lives(&on, &dock.on(&other)).await;
+    assert_nothing_is_left(&dock);
+}
+
+#[tokio::test]
+async fn containers_work_as_sandboxes_do() {
+    let Some(dock) = Dock::start() else { return };
+    same::work(&dock.on(&dock.backend())).await;
+    assert_nothing_is_left(&dock);
+}
+
+#[tokio::test]
+async fn containers_stand_on_layers_and_reach_what_they_may_as_sandboxes_do() {
+    let Some(dock) = Dock::start() else { return };
+    same::surroundings(&dock.on(&dock.backend())).await;
+    assert_nothing_is_left(&dock);
+}
+
+/// The operator gives the image another content.
+#[tokio::test]
+async fn what_was_installed_over_another_image_is_not_there() {
+    let Some(dock) = Dock::start() else { return };
+    let backend = dock.backend();
+    let on = dock.on(&backend);
+    let layer = "c3".repeat(32).parse().unwrap();
+    let make = async |text: &str| {
+        let maker = Spec { makes_layer: true, ..on.spec() };
+        on.provision(&maker).await.bash(&format!("echo {text} > /installed")).await;
+        backend.destroy(&maker.session, true).await.unwrap();
+        backend.commit(&maker.session, &layer).await.unwrap();
+        assert_eq!(backend.layers().await.unwrap(), vec![layer.clone()]);
+        let spec = Spec { root: Root { base: Base::Host, layers: vec![layer.clone()] }, ..on.spec() };
+        assert_eq!(on.provision(&spec).await.bash("cat /installed").await, text);
+        spec
+    };
+    let old = make("old").await;
+    dock.import();
+    assert_eq!(backend.layers().await.unwrap(), Vec::new());
+    let new = make("new").await;
+    // Who stands on the former one still does; when nobody does any more, it goes.
+    assert_eq!(on.provision(&old).await.bash("cat /installed").await, "old");
+    for spec in [old, new] {
+        backend.destroy(&spec.session, false).await.unwrap();
+    }
+    backend.remove_layer(&layer).await.unwrap();
+    assert!(!dock.ask(&["images", "--all", "--format", "{{.Repository}}"]).contains("journeyman"));
+    assert_eq!(dock.ask(&["images", "--all", "--quiet", "--filter", "label=journeyman.layer"]), "");
+}
+
+#[tokio::test]
+async fn what_an_engine_can_do_is_told() {
+    let Some(dock) = Dock::start() else { return };
+    let backend = dock.backend();
+    assert_eq!(backend.status(), None);
+    let status = backend.look().await;
+    assert_eq!((status.mode, backend.status().as_ref()), (Some(Mode::Containers), Some(&status)));
+    assert_eq!(backend.report().mode, Some(Mode::Containers));
+    println!("{status}");
+    let lacks = |config: Config, what: &str| {
+        let report = Docker::new(config).report();
+        assert_eq!(report.mode, None);
+        let found = report.primitives.iter().find(|primitive| primitive.name == what).unwrap();
+        assert!(!found.present, "{found:?}");
+    };
+    lacks(Config { image: "absent".to_owned(), ..dock.config.clone() }, "image of containers");
+    lacks(Config { runtime: Some("absent".to_owned()), ..dock.config.clone() }, "runtime of containers");
+    lacks(Config { socket: "/nowhere".into(), ..dock.config.clone() }, "container engine");
 }
 
 #[tokio::test]
 async fn a_container_that_ends_is_lost_and_started_again() {
-    let Some(dock) = Dock::start().await else { return };
+    let Some(dock) = Dock::start() else { return };
     let backend = dock.backend();
     let on = dock.on(&backend);
     let spec = on.spec();
@@ -194,26 +215,18 @@ async fn a_container_that_ends_is_lost_and_started_again() {
     let hands = on.provision(&spec).await;
     assert_eq!(hands.bash("cat /workspace/file").await, "before");
     assert!(matches!(hands.sandbox.recall(&call.id).await.unwrap(), Recall::Unknown));
-    // As many as are allowed, and no more.
-    let mut others = Vec::new();
-    for _ in 0..3 {
-        others.push(on.sandbox().await.0);
-    }
-    let one_more = on.spec();
-    assert!(matches!(backend.provision(&one_more).await.err(), Some(Error::Full { limit: 4 })));
-    backend.destroy(&others[0], true).await.unwrap();
-    let adopted = backend.adopt(&others[0]).await.unwrap();
+    backend.destroy(&spec.session, true).await.unwrap();
+    let adopted = backend.adopt(&spec.session).await.unwrap();
     assert!(adopted.sandbox.is_none() && adopted.sole_since.is_some());
-    on.provision(&one_more).await.bash("true").await;
     // What cannot be done is said, and nothing is made for it.
     let layered = Spec { root: Root { base: Base::Empty, layers: Vec::new() }, ..on.spec() };
     assert!(matches!(backend.provision(&layered).await.err(), Some(Error::Unsupported { .. })));
-    assert_eq!(backend.kept().await.unwrap().len(), 5);
+    assert_eq!(backend.kept().await.unwrap(), vec![spec.session]);
 }
 
 #[tokio::test]
 async fn a_container_reaches_what_its_session_may_and_no_more() {
-    let Some(dock) = Dock::start().await else { return };
+    let Some(dock) = Dock::start() else { return };
     let backend = dock.backend();
     let on = dock.on(&backend);
     let address = network::server().await;
@@ -248,7 +261,7 @@ async fn a_container_reaches_what_its_session_may_and_no_more() {
 
 #[tokio::test]
 async fn a_container_has_walls_of_its_own_and_a_door_that_opens_to_the_hand_alone() {
-    let Some(dock) = Dock::start().await else { return };
+    let Some(dock) = Dock::start() else { return };
     let backend = dock.backend();
     let on = dock.on(&backend);
     let spec = on.spec();
@@ -258,6 +271,12 @@ async fn a_container_has_walls_of_its_own_and_a_door_that_opens_to_the_hand_alon
         .await;
     assert_eq!(status, "CapEff:00000000000404fb\nCapBnd:00000000000404fb\nNoNewPrivs:1\nSeccomp:2");
     assert_eq!(hands.bash("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await, "lo");
+    let told = "cat /proc/kallsyms /proc/cmdline /proc/slabinfo /proc/vmallocinfo 2>/dev/null | wc -c; ls -A /sys/kernel | wc -w";
+    assert_eq!(
+        hands.bash(told).await.split_whitespace().collect::<Vec<_>>(),
+        ["0", "0"],
+        "nothing of the host"
+    );
     for command in [
         "touch /dev/journeyman-door/planted",
         "rmdir /dev/journeyman-door",
@@ -339,7 +358,7 @@ open my $file, '>', '/workspace/said'; print $file "met:$met heard:$heard\n"; cl
 /// A session leaves its container with every place that is mounted on replaced.
 async fn come_back(on: &Subject<'_>, spec: &Spec) {
     let hands = on.provision(spec).await;
-    hands.bash("rm -r /workspace /root; ln -s /nowhere /workspace; touch /root; rm -rf /run; ln -s ../../.. /run").await;
+    hands.bash("rm -r /workspace /root; ln -s /nowhere /workspace; touch /root; rm -rf /run /tmp; ln -s ../../.. /run; ln -s /nowhere /tmp").await;
     hands.bash("umount /etc/hosts 2>/dev/null; ln -sfn /nowhere /etc/resolv.conf; cd /; true").await;
     on.backend.destroy(&spec.session, true).await.unwrap();
     let hands = on.provision(spec).await;

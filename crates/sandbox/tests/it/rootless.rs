@@ -37,7 +37,7 @@ async fn an_unprivileged_spawner_makes_sandboxes_with_the_same_walls() {
     // Other users exist only where the host grants ids for them.
     let owner = match mode {
         Some(Mode::SubordinateIds) => "www-data",
-        Some(Mode::Root | Mode::SingleId) | None => "refused",
+        Some(Mode::Root | Mode::SingleId | Mode::Containers) | None => "refused",
     };
     let change =
         "cd /tmp && touch file && (chown www-data file 2>/dev/null && stat -c %U file || echo refused)";

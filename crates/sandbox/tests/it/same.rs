@@ -1,23 +1,30 @@
-//! What holds for every back end, as bodies of tests that are given one.
+//! What holds for every back end: the promises of [`Backend`] and [`sandbox::Sandbox`], as bodies of tests that are given
+//! one. Each leaves nothing behind.
 
-use std::time::Duration;
+mod bounds;
+mod calls;
+mod layers;
+mod life;
+mod network;
+
+use std::path::Path;
 
 use api::ids::Ids;
 use api::ids::SessionId;
 use sandbox::Backend;
-use sandbox::Error;
-use sandbox::Recall;
 use sandbox::Spec;
 
 use crate::ground::Ground;
 use crate::ground::Hands;
 use crate::ground::chain;
-use crate::ground::text;
 
 /// A back end that is tested.
 pub(crate) struct Subject<'a> {
     pub(crate) backend: &'a dyn Backend,
     pub(crate) ids: &'a Ids,
+    pub(crate) data_dir: &'a Path,
+    /// Sandboxes alive at once.
+    pub(crate) alive_max: usize,
 }
 
 impl Subject<'_> {
@@ -30,6 +37,12 @@ impl Subject<'_> {
         Hands::new(sandbox, self.ids)
     }
 
+    async fn assert_empty(&self) {
+        assert_eq!(self.backend.list().await.unwrap(), Vec::new());
+        assert_eq!(self.backend.kept().await.unwrap(), Vec::new());
+        assert_eq!(self.backend.layers().await.unwrap(), Vec::new());
+    }
+
     pub(crate) async fn sandbox(&self) -> (SessionId, Hands) {
         let spec = self.spec();
         let hands = self.provision(&spec).await;
@@ -37,122 +50,75 @@ impl Subject<'_> {
     }
 }
 
-/// Files are kept when that is wanted, and not when not.
-pub(crate) async fn what_a_session_writes_outlives_its_sandbox(on: &Subject<'_>) {
-    let spec = on.spec();
-    let hands = on.provision(&spec).await;
-    hands.bash("echo kept > /workspace/file; echo too > /etc/added").await;
-    on.backend.destroy(&spec.session, true).await.unwrap();
-    assert!(matches!(hands.try_bash("true").await, Err(Error::Lost { .. })));
-    assert!(!on.backend.list().await.unwrap().contains(&spec.session));
-    assert!(on.backend.kept().await.unwrap().contains(&spec.session));
-    let hands = on.provision(&spec).await;
-    assert_eq!(hands.bash("cat /workspace/file /etc/added").await, "kept\ntoo");
-    on.backend.destroy(&spec.session, false).await.unwrap();
-    assert!(!on.backend.kept().await.unwrap().contains(&spec.session));
-    let hands = on.provision(&spec).await;
-    assert_eq!(hands.bash("ls -A /workspace | wc -l").await, "0");
-    on.backend.destroy(&spec.session, false).await.unwrap();
+/// The life of sandboxes, and how many there may be. `successor` is another server with the same folder.
+pub(crate) async fn lives(on: &Subject<'_>, successor: &Subject<'_>) {
+    life::what_is_not_there_is_not_made(on).await;
+    life::what_a_session_writes_outlives_its_sandbox(on).await;
+    life::a_shell_at_rest_goes_on_in_the_next_life(on).await;
+    life::another_server_adopts_what_runs(on, successor).await;
+    life::a_frozen_sandbox_stands_still_and_thaws(on).await;
+    life::asking_twice_at_once_makes_one_sandbox(on, successor).await;
+    life::two_sessions_see_nothing_of_each_other(on).await;
+    life::no_more_than_allowed_are_alive(on).await;
+    on.assert_empty().await;
 }
 
-/// What a shell knows comes back in the next life.
-pub(crate) async fn a_shell_at_rest_goes_on_in_the_next_life(on: &Subject<'_>) {
-    let mut spec = on.spec();
-    spec.variables.insert("GIVEN".to_owned(), "from outside".to_owned());
-    let first = on.provision(&spec).await;
-    first.bash("mkdir -p /workspace/deep && cd /workspace/deep && export KNOWN=this").await;
-    first.sandbox.rest().await.unwrap();
-    on.backend.destroy(&spec.session, true).await.unwrap();
-    let next = on.provision(&spec).await;
-    let next = Hands { sandbox: next.sandbox, ..first };
-    let said = next.bash("pwd; echo $KNOWN; echo $GIVEN").await;
-    assert!(said.starts_with("/workspace/deep\nthis\nfrom outside"), "{said}");
-    on.backend.destroy(&spec.session, false).await.unwrap();
+/// What is done in one sandbox, and with how much.
+pub(crate) async fn work(on: &Subject<'_>) {
+    calls::a_call_runs_once_per_id(on).await;
+    calls::a_call_that_is_cancelled_ends_with_a_result(on).await;
+    calls::file_tools_work_on_the_files_of_the_sandbox(on).await;
+    calls::a_large_call_passes_and_an_oversized_one_is_refused(on).await;
+    calls::many_first_calls_at_once_get_their_results(on).await;
+    bounds::a_memory_hog_dies_and_its_session_lives(on).await;
+    bounds::a_fork_bomb_stays_in_its_sandbox(on).await;
+    bounds::shared_memory_is_smaller_than_memory(on).await;
+    bounds::what_is_used_is_told(on).await;
+    bounds::a_file_beyond_the_bound_is_refused(on).await;
+    on.assert_empty().await;
 }
 
-/// A hog is killed, and the shell that started it is not.
-pub(crate) async fn a_memory_hog_dies_and_its_session_lives(on: &Subject<'_>) {
-    let mut spec = on.spec();
-    spec.limits.memory_bytes_max = 256 << 20;
-    let hands = on.provision(&spec).await;
-    hands.bash("export SHELL_STATE=kept").await;
-    let hog = "perl -e '$x = \"x\" x (1 << 30); print length $x' 2>/dev/null; echo \"ended $?\"";
-    assert_eq!(hands.bash(hog).await.lines().last(), Some("ended 137"));
-    assert_eq!(hands.bash("echo $SHELL_STATE").await, "kept");
-    on.backend.destroy(&spec.session, false).await.unwrap();
+/// What sandboxes stand on and what they reach.
+pub(crate) async fn surroundings(on: &Subject<'_>) {
+    layers::what_is_installed_once_is_there_for_all(on).await;
+    network::a_session_reaches_what_it_may_and_no_more(on).await;
+    on.assert_empty().await;
 }
 
-/// The server dies while a call runs; its successor gets the result.
-pub(crate) async fn another_server_adopts_what_runs(on: &Subject<'_>, successor: &Subject<'_>) {
-    let spec = on.spec();
-    let hands = on.provision(&spec).await;
-    let slow = hands.call("for i in 1 2 3 4 5; do sleep 0.1; done; echo slow result");
-    let start = hands.sandbox.execute(&slow);
-    assert!(tokio::time::timeout(Duration::from_millis(100), start).await.is_err());
-    drop(hands);
-    let adopted = successor.backend.adopt(&spec.session).await.unwrap().sandbox.expect("it still runs");
-    let hands = Hands::new(adopted, successor.ids);
-    let Recall::Finished(outcome) = hands.sandbox.recall(&slow.id).await.unwrap() else {
-        panic!("it is known")
-    };
-    assert_eq!(text(&outcome), "slow result");
-    // Asked for again, it does not run again.
-    assert_eq!(text(&hands.sandbox.execute(&slow).await.unwrap()), "slow result");
-    let same = successor.backend.provision(&spec).await.unwrap();
-    same.acknowledge(std::slice::from_ref(&slow.id)).await.unwrap();
-    assert!(matches!(same.recall(&slow.id).await.unwrap(), Recall::Unknown));
-    successor.backend.destroy(&spec.session, false).await.unwrap();
+/// A back end of this crate's own, with room for a few sandboxes.
+struct Own {
+    ground: Ground,
+    other: sandbox::Embedded,
 }
 
-/// A frozen sandbox does nothing until it is wanted again.
-pub(crate) async fn a_frozen_sandbox_stands_still_and_thaws(on: &Subject<'_>) {
-    let (session, hands) = on.sandbox().await;
-    hands.bash("export KNOWN=this").await;
-    assert!(!on.backend.usage(&session).await.unwrap().unwrap().is_frozen);
-    if !on.backend.freeze(&session).await.unwrap() {
-        println!("SKIPPED: this host cannot freeze sandboxes");
-        return;
+impl Own {
+    fn new() -> Self {
+        let mut ground = Ground::new();
+        ground.restarted(|config| config.alive_max = 4);
+        let other = sandbox::Embedded::new(ground.config.clone());
+        Self { ground, other }
     }
-    let usage = on.backend.usage(&session).await.unwrap().unwrap();
-    assert!(usage.is_frozen && usage.processes.is_none_or(|count| count > 1), "{usage:?}");
-    let adopted = on.backend.adopt(&session).await.unwrap().sandbox.expect("it runs again");
-    let hands = Hands { sandbox: adopted, ..hands };
-    assert_eq!(hands.bash("echo $KNOWN").await, "this");
-    assert!(!on.backend.usage(&session).await.unwrap().unwrap().is_frozen);
-    // Ended while it stands still.
-    assert!(on.backend.freeze(&session).await.unwrap());
-    on.backend.destroy(&session, false).await.unwrap();
-    assert!(on.backend.usage(&session).await.unwrap().is_none());
-}
 
-/// Two who want it at once get the same one.
-pub(crate) async fn asking_twice_at_once_makes_one_sandbox(on: &Subject<'_>, other: &Subject<'_>) {
-    let spec = on.spec();
-    let (one, two, three) = tokio::join!(
-        on.backend.provision(&spec),
-        on.backend.provision(&spec),
-        other.backend.provision(&spec)
-    );
-    for sandbox in [one, two, three] {
-        let sandbox = sandbox.unwrap_or_else(|error| panic!("{}", chain(&error)));
-        Hands::new(sandbox, on.ids).bash("echo line >> /tmp/lines").await;
+    fn on<'a>(&'a self, backend: &'a dyn Backend) -> Subject<'a> {
+        let alive_max = self.ground.config.alive_max;
+        Subject { backend, ids: &self.ground.ids, data_dir: self.ground.data_dir(), alive_max }
     }
-    assert_eq!(on.provision(&spec).await.bash("wc -l < /tmp/lines").await, "3");
-    assert_eq!(on.backend.list().await.unwrap(), vec![spec.session.clone()]);
-    on.backend.destroy(&spec.session, false).await.unwrap();
 }
 
 #[tokio::test]
-async fn the_embedded_back_end_does_the_same() {
-    let ground = Ground::new();
-    let other = sandbox::Embedded::new(ground.config.clone());
-    let on = Subject { backend: &ground.backend, ids: &ground.ids };
-    let successor = Subject { backend: &other, ids: &ground.ids };
-    what_a_session_writes_outlives_its_sandbox(&on).await;
-    a_shell_at_rest_goes_on_in_the_next_life(&on).await;
-    a_memory_hog_dies_and_its_session_lives(&on).await;
-    another_server_adopts_what_runs(&on, &successor).await;
-    a_frozen_sandbox_stands_still_and_thaws(&on).await;
-    asking_twice_at_once_makes_one_sandbox(&on, &successor).await;
-    assert_eq!(on.backend.kept().await.unwrap(), Vec::new());
+async fn embedded_sandboxes_live() {
+    let own = Own::new();
+    lives(&own.on(&own.ground.backend), &own.on(&own.other)).await;
+}
+
+#[tokio::test]
+async fn embedded_sandboxes_work() {
+    let own = Own::new();
+    work(&own.on(&own.ground.backend)).await;
+}
+
+#[tokio::test]
+async fn embedded_sandboxes_stand_on_layers_and_reach_what_they_may() {
+    let own = Own::new();
+    surroundings(&own.on(&own.ground.backend)).await;
 }

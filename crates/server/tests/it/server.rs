@@ -1,5 +1,6 @@
 //! A server for one test, ended with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,6 +163,7 @@ fn surroundings() -> Surroundings {
 
 struct OneImage;
 
+#[async_trait]
 impl Images for OneImage {
     fn find(&self, name: &str) -> Option<sandbox::ImageRoot> {
         let root = sandbox::ImageRoot {
@@ -169,6 +171,14 @@ impl Images for OneImage {
             variables: std::collections::BTreeMap::new(),
         };
         (name == "full").then_some(root)
+    }
+
+    async fn collect(
+        &self,
+        _: &dyn Backend,
+        _: &BTreeSet<sandbox::LayerName>,
+    ) -> Result<Vec<sandbox::LayerName>, sandbox::images::Error> {
+        Ok(Vec::new())
     }
 }
 

@@ -171,6 +171,15 @@ fn check(sample: Sample, open: impl Fn(&str) -> Option<Site>) {
     assert_eq!(site.built(&broken)["layer"], site.built(&environment)["layer"], "they share the layer");
 }
 
+pub(crate) fn check_pip(open: impl Fn(&str) -> Option<Site>) {
+    check(pip(), open);
+}
+
+/// On an image that is not named.
+pub(crate) fn check_apt(open: impl Fn(&str) -> Option<Site>) {
+    check(Sample { image: None, ..apt() }, open);
+}
+
 #[test]
 fn pip_installs_from_a_mirror() {
     check(pip(), |more| Some(Site::new(more)));
