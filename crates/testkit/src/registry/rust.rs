@@ -19,8 +19,7 @@ pub fn rust_registry(
     version: &str,
     source: &str,
 ) -> Result<BTreeMap<String, Vec<u8>>> {
-    let manifest =
-        format!("[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2021\"\n");
+    let manifest = format!("[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2021\"\n");
     let mut content = tar::Builder::new(Vec::new());
     for (path, text) in [("Cargo.toml", manifest.as_str()), ("src/main.rs", source)] {
         let mut header = tar::Header::new_ustar();

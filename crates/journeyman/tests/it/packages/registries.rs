@@ -106,7 +106,8 @@ fn gem() -> Sample {
 
 fn cargo() -> Sample {
     let source = "fn main() { println!(\"hello from cargo\") }\n";
-    let files = testkit::registry::rust_registry("http://cargo.test", "greet-cargo", "1.0.0", source).unwrap();
+    let files =
+        testkit::registry::rust_registry("http://cargo.test", "greet-cargo", "1.0.0", source).unwrap();
     Sample {
         manager: "cargo",
         host: "cargo.test",
