@@ -36,6 +36,15 @@ pub(crate) fn sandbox_tools() -> Result<(), Missing> {
     Ok(())
 }
 
+/// What gives an unprivileged user subordinate ids, for the tests of that mode.
+pub(crate) fn subordinate_ids() -> Result<(), Missing> {
+    if process::find("newuidmap").is_none() {
+        packages(&["uidmap"])?;
+    }
+    println!("found newuidmap for the tests with subordinate ids");
+    Ok(())
+}
+
 /// A Python with the official SDK and pytest, in a virtual environment below the target folder.
 pub(crate) fn python() -> Result<PathBuf, Missing> {
     let venv = process::target().join("venv");

@@ -281,8 +281,14 @@ pub enum Base {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// As the files of a session, in the place of any that it has. Its sandbox must not run.
-    Files(SessionId),
+    /// As the files of a session, in the place of any that it has. Its sandbox must not run. What holds far more than
+    /// the session's limits allow on disk is refused.
+    Files {
+        /// Whose they are.
+        session: SessionId,
+        /// What its sandboxes are bounded by.
+        limits: Limits,
+    },
     /// Among the layers. One that is there already stays as it is.
     Layer(LayerName),
 }

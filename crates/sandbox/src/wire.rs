@@ -20,7 +20,7 @@ use crate::Status;
 use crate::Usage;
 
 /// Raised with every change of this file or of the protocol of the hand.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 /// Name of the spawner's socket in the data folder.
 pub(crate) const SOCKET: &str = "spawner.sock";
 /// Longest message in either direction. A policy of a thousand long names is the longest; the kernel's usual bound on

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use sandbox::LayerWriter;
+use sandbox::Limits;
 use sandbox::Place;
 use store::Checkpoint;
 use store::SandboxRecord;
@@ -23,6 +24,7 @@ impl Hands {
         row: &SandboxRecord,
         checkpoint: &Checkpoint,
         is_behind: bool,
+        limits: Limits,
     ) -> Result<bool, Failure> {
         let session = &seat.session;
         let Some(blobs) = &self.life.blobs else {
@@ -38,7 +40,7 @@ impl Hands {
         };
         self.clear(session).await?;
         crash::point(self.crash.as_ref(), "before_restore");
-        let mut writer = self.begin_unpacking(seat).await?;
+        let mut writer = self.begin_unpacking(seat, limits).await?;
         while let Some(bytes) = reader.next().await? {
             writer.write(&bytes).await?;
         }
@@ -61,8 +63,8 @@ impl Hands {
     }
 
     /// After a restore that was given up, its worker may take a moment to be gone.
-    async fn begin_unpacking(&self, seat: &Seat) -> Result<LayerWriter, Failure> {
-        let place = Place::Files(seat.session.clone());
+    async fn begin_unpacking(&self, seat: &Seat, limits: Limits) -> Result<LayerWriter, Failure> {
+        let place = Place::Files { session: seat.session.clone(), limits };
         for _ in 0..limits::WORKER_ENDS_MAX {
             let was_restless = std::mem::replace(&mut seat.facts().is_restless, true);
             match self.backend.unpack(&place).await {

@@ -95,7 +95,7 @@ impl Files {
     pub(super) fn receive(&self, work: u64, place: &Place) -> io::Result<PathBuf> {
         let folder = self.incoming.join(work.to_string());
         match place {
-            Place::Files(_) => make_session(folder).map(|files| files.writable.join("upper")),
+            Place::Files { .. } => make_session(folder).map(|files| files.writable.join("upper")),
             Place::Layer(_) => make_folder(&folder, 0o755).map(|()| folder),
         }
     }
@@ -104,7 +104,7 @@ impl Files {
     pub(super) fn settle(&mut self, work: u64, place: &Place) -> io::Result<()> {
         let folder = self.incoming.join(work.to_string());
         match place {
-            Place::Files(session) => {
+            Place::Files { session, limits: _ } => {
                 self.discard(session)?;
                 std::fs::rename(folder, self.sandboxes.join(session.as_str()))
             }

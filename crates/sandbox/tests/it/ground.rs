@@ -26,6 +26,10 @@ use tempfile::TempDir;
 
 /// An unprivileged user that every system has.
 const NOBODY: u32 = 65534;
+/// A user that only exists where [`GRANT`] makes him.
+const GRANTED: u32 = 65532;
+/// Runs a program as a user with subordinate ids.
+const GRANT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/granted.sh");
 /// How long something may take that is expected to happen soon.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -47,6 +51,11 @@ impl Ground {
         Self::of(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], Some(NOBODY))
     }
 
+    /// A ground whose spawner is an unprivileged user's who has subordinate ids.
+    pub(crate) fn of_granted() -> Self {
+        Self::of(&["sh", GRANT, &GRANTED.to_string()], Some(GRANTED))
+    }
+
     fn of(prefix: &[&str], owner: Option<u32>) -> Self {
         let folder = TempDir::new().unwrap();
         let data_dir = folder.path().join("data");
@@ -59,11 +68,8 @@ impl Ground {
         words.extend([env!("CARGO_BIN_EXE_sandbox-spawner").into(), data_dir.clone().into(), "60".into()]);
         let mut config = Config::new(&data_dir).unwrap();
         config.arguments = words.split_off(1);
-        config.program = match words.pop().unwrap() {
-            // The runtime clears the environment, so there is no search path.
-            word if word == "setpriv" => PathBuf::from("/usr/bin/setpriv"),
-            word => word.into(),
-        };
+        // The runtime clears the environment, so there is no search path.
+        config.program = PathBuf::from("/usr/bin").join(words.pop().unwrap());
         let ids = Ids::new(Clock::system());
         Self { backend: Embedded::new(config.clone()), config, ids, folder }
     }
