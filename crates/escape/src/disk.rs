@@ -9,11 +9,13 @@ use crate::probe::Outcome;
 use crate::probe::Probe;
 use crate::sys::Errno;
 
-const FOLDER: &str = "/workspace/escape-disk";
+/// A place that no attack of a former life replaces.
+const FOLDER: &str = "/opt/escape-disk";
 const STEP: usize = 4 << 20;
-/// A host that looks at disks from time to time has this long to notice. It then ends everything inside, this program
-/// included, so each of these is a call of its own.
-const NOTICE: Duration = Duration::from_secs(5);
+/// A host that looks at disks from time to time has this long to notice: it pauses for half a minute at most. It then ends
+/// everything inside, this program included, so each of these is a call of its own.
+const NOTICE: Duration = Duration::from_secs(40);
+const TIME_MAX: Duration = Duration::from_secs(80);
 
 /// Row 3: the attack of this name, if there is one.
 pub(crate) fn probe(name: &str) -> Option<Probe> {
@@ -30,12 +32,15 @@ pub(crate) fn probe(name: &str) -> Option<Probe> {
         }
         _ => return None,
     };
-    Some(probe)
+    Some(probe.within(TIME_MAX))
 }
 
 /// Takes one and a half of the limit.
 fn attempt(limit: u64, take: fn(u64) -> Result<(), Errno>) -> Outcome {
-    let result = std::fs::create_dir_all(FOLDER).map_err(Errno::from).and_then(|()| take(limit + limit / 2));
+    if let Err(error) = std::fs::create_dir_all(FOLDER) {
+        return Outcome::Escaped(format!("unclear: make {FOLDER}: {error}"));
+    }
+    let result = take(limit + limit / 2);
     std::fs::remove_dir_all(FOLDER).ok();
     match result {
         Err(errno) => Outcome::Held(errno.to_string()),

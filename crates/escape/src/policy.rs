@@ -7,12 +7,12 @@
 use crate::context::Context;
 use crate::context::Network;
 use crate::hello::hello;
-use crate::network::answer;
 use crate::probe::Outcome;
 use crate::probe::Probe;
 use crate::probe::all;
 use crate::proxy::DOOR;
 use crate::ways::Said;
+use crate::ways::answers;
 use crate::ways::connect;
 use crate::ways::converse;
 use crate::ways::stand_in;
@@ -88,15 +88,7 @@ fn disguised() -> Vec<Probe> {
         Probe::new(29, "TLS with an encrypted server name", "ended", |context| {
             tunnel(context, 443, &[&hello(Some(&context.friend), true)])
         }),
-        Probe::new(29, "a second request for another host", "4xx or closed", |context| {
-            let first = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", context.friend);
-            match tunnel_say(context, 80, &[first.as_bytes()]) {
-                Ok(said) if context.is_greeted_by(&said) => {}
-                other => return unclear(other),
-            }
-            let second = format!("GET / HTTP/1.1\r\nHost: {STRANGER}\r\n\r\n");
-            tunnel_after(context, first.as_bytes(), second.as_bytes())
-        }),
+        Probe::new(29, "a second request for another host", "4xx or closed", second_request),
     ];
     for (name, head) in [
         ("another Host", "GET / HTTP/1.1\r\nHost: STRANGER\r\n\r\n"),
@@ -174,14 +166,17 @@ fn tunnel_say(context: &Context, port: u16, words: &[&[u8]]) -> Said {
 }
 
 /// Whether a second request on a connection is let through after a first that was.
-fn tunnel_after(context: &Context, first: &[u8], second: &[u8]) -> Outcome {
-    let said =
-        stand_in(&context.friend).and_then(|address| connect(&format!("{address}:80"))).map(|stream| {
-            let mut stream = stream;
-            drop(answer(&mut stream, first));
-            answer(&mut stream, second)
-        });
-    outside(context, said)
+fn second_request(context: &Context) -> Outcome {
+    let first = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", context.friend);
+    let second = format!("GET / HTTP/1.1\r\nHost: {STRANGER}\r\n\r\n");
+    let said = stand_in(&context.friend)
+        .and_then(|address| connect(&format!("{address}:80")))
+        .map(|stream| answers(stream, &[first.as_bytes(), second.as_bytes()]));
+    match said.as_deref() {
+        Ok([greeting, answer]) if context.is_greeted_by(greeting) => outside(context, Ok(answer.clone())),
+        Ok(answers) => unclear(Ok(answers.concat())),
+        Err(reason) => unclear(Err(reason.clone())),
+    }
 }
 
 /// Held when neither the permitted host nor the trap has said anything.

@@ -143,15 +143,19 @@ fn copy() -> std::io::Result<()> {
     std::fs::copy("/proc/self/exe", COPY).map(drop)
 }
 
-/// What a copy of this program says about itself when somebody else runs it.
-fn run_as_other(program: &str, question: &str) -> Result<String, String> {
+/// What a copy of this program says about itself when somebody else runs it. Where the map of ids has nobody else, there is
+/// nobody who could gain.
+fn run_as_other(program: &str, question: &str) -> Result<String, Outcome> {
     let output = Command::new(program).arg(question).uid(OTHER).gid(OTHER).output();
     match output {
         Ok(output) if output.status.success() => {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         }
-        Ok(output) => Err(format!("it could not be run: {}", output.status)),
-        Err(error) => Err(format!("nobody else can be in here: {error}")),
+        Ok(output) => Err(Outcome::Escaped(format!("unclear: it could not be run: {}", output.status))),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {
+            Err(Outcome::Held("nobody else can be in here".to_owned()))
+        }
+        Err(error) => Err(Outcome::Escaped(format!("unclear: it could not be run: {error}"))),
     }
 }
 
@@ -169,7 +173,7 @@ pub(crate) fn still_other(program: &str) -> Outcome {
     match run_as_other(program, "who-am-i") {
         Ok(id) if id == OTHER.to_string() => Outcome::Held(format!("still {id}")),
         Ok(id) => Outcome::Escaped(format!("it ran as {id}")),
-        Err(reason) => Outcome::Skipped(reason),
+        Err(outcome) => outcome,
     }
 }
 
@@ -198,7 +202,7 @@ pub(crate) fn still_powerless(program: &str) -> Outcome {
     match run_as_other(program, "what-may-i") {
         Ok(bits) if u64::from_str_radix(&bits, 16) == Ok(0) => Outcome::Held("none".to_owned()),
         Ok(bits) => Outcome::Escaped(format!("it ran with {bits}")),
-        Err(reason) => Outcome::Skipped(reason),
+        Err(outcome) => outcome,
     }
 }
 

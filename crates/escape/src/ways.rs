@@ -15,6 +15,8 @@ use crate::proxy::DOOR;
 /// Who answers questions for names.
 const NAME_SERVER: &str = "198.18.0.53:53";
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long nothing more has to come before an answer counts as whole.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// What the other side said, or why there is none.
 pub(crate) type Said = Result<Vec<u8>, String>;
@@ -79,18 +81,33 @@ pub(crate) fn connect(address: &str) -> Result<TcpStream, String> {
 }
 
 /// Says one thing after the other, each after an answer; what came of all of it.
-pub(crate) fn converse(mut stream: TcpStream, words: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn converse(stream: TcpStream, words: &[&[u8]]) -> Vec<u8> {
+    answers(stream, words).concat()
+}
+
+/// Says one thing after the other, each after an answer; the answers. The last one may be no answer.
+pub(crate) fn answers(mut stream: TcpStream, words: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    let patient = stream.set_read_timeout(Some(PATIENCE));
-    for word in words {
-        if patient.is_err() || stream.write_all(word).is_err() {
+    for (number, word) in words.iter().enumerate() {
+        let mut answer = Vec::new();
+        let said = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.write_all(word));
+        let is_answered = said.is_ok() && hear(&mut stream, &mut answer);
+        // One with a body may come in parts.
+        let is_long = number + 1 == words.len() || answer.starts_with(b"HTTP/1.1 200 OK");
+        let is_long = is_answered && is_long && stream.set_read_timeout(Some(QUIET)).is_ok();
+        while is_long && hear(&mut stream, &mut answer) {}
+        all.push(answer);
+        if !is_answered {
             break;
-        }
-        let mut said = [0; 4096];
-        match stream.read(&mut said) {
-            Ok(count) if count > 0 => all.extend_from_slice(&said[..count]),
-            Ok(_) | Err(_) => break,
         }
     }
     all
+}
+
+/// Reads some of what the other side says; false when it says nothing more.
+fn hear(stream: &mut TcpStream, all: &mut Vec<u8>) -> bool {
+    let mut said = [0; 4096];
+    let count = stream.read(&mut said).unwrap_or(0);
+    all.extend_from_slice(&said[..count]);
+    count > 0
 }

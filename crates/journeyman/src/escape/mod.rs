@@ -176,7 +176,6 @@ impl Stage<'_> {
             let mut findings = loose(&client, session, Life::Again).await?;
             findings
                 .extend(tools::file_tools(self.ground, &play::turn(&client, session, Turn::Tools).await?));
-            findings.extend(tools::filling(&play::turn(&client, session, Turn::Fill).await?));
             findings.extend(self.ground.inspect());
             findings.push(trap);
             report.pass(Life::Again.name(), findings);

@@ -95,7 +95,7 @@ fn kill() -> Vec<Vec<Value>> {
 
 /// Fills the disk in each way, and frees it again.
 fn fill(facts: &str) -> Vec<Vec<Value>> {
-    let free = "rm -rf /workspace/escape-disk; echo alive";
+    let free = "rm -rf /opt/escape-disk; echo alive";
     let run = |way: &str| [vec![bash(&format!("{PROGRAM} {way} {facts}"))], vec![bash(free)]];
     FILLS.into_iter().flat_map(run).collect()
 }
