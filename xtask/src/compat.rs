@@ -57,7 +57,7 @@ pub(crate) enum Mode {
     Root,
     /// A user without subordinate ids, when root runs this
     Unprivileged,
-    /// The user 65532, whom /etc/subuid and /etc/subgid must grant some, when root runs this
+    /// A user to whom tests/granted.sh grants some, when root runs this
     Subordinate,
 }
 

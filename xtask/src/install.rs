@@ -54,6 +54,15 @@ pub(crate) fn sandbox_tools() -> Result<(), Missing> {
     Ok(())
 }
 
+/// What gives an unprivileged user subordinate ids, for the tests of that mode.
+pub(crate) fn subordinate_ids() -> Result<(), Missing> {
+    if process::find("newuidmap").is_none() {
+        packages(&["uidmap"])?;
+    }
+    println!("found newuidmap for the tests with subordinate ids");
+    Ok(())
+}
+
 /// A Python with the official SDK, pytest and a server of buckets, in a virtual environment below the target folder. The
 /// tests of blobs look for it there.
 pub(crate) fn python() -> Result<PathBuf, Missing> {

@@ -76,8 +76,10 @@ pub(crate) fn test(kills: u32) -> Result<()> {
     if let Err(missing) = postgres {
         totals.lack(missing);
     }
-    if let Err(missing) = install::sandbox_tools() {
-        totals.lack(missing);
+    for installed in [install::sandbox_tools(), install::subordinate_ids()] {
+        if let Err(missing) = installed {
+            totals.lack(missing);
+        }
     }
     let python = install::python();
     rust(&mut totals)?;

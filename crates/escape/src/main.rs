@@ -12,10 +12,13 @@ mod descriptors;
 mod disk;
 mod files;
 mod first;
+mod hello;
 mod hogs;
 mod mounts;
 mod namespaces;
 mod network;
+mod policy;
+mod prepared;
 mod privilege;
 mod probe;
 mod proxy;
@@ -23,6 +26,7 @@ mod settings;
 mod stunts;
 mod sys;
 mod terminals;
+mod ways;
 
 use std::process::ExitCode;
 
@@ -51,10 +55,13 @@ fn main() -> ExitCode {
             terminals::probes(),
         ]
         .concat_all(),
-        "network" => [network::probes(), proxy::probes()].concat_all(),
+        "network" => [network::probes(), proxy::probes(), policy::probes(&context)].concat_all(),
         "hogs" => hogs::probes(),
-        "disk" => disk::probes(),
-        _ => return ExitCode::from(MISUSED),
+        "prepared" => prepared::probes(),
+        name => match disk::probe(name) {
+            Some(probe) => vec![probe],
+            None => return ExitCode::from(MISUSED),
+        },
     };
     for probe in &probes {
         probe.run(&context);

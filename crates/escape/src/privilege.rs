@@ -54,7 +54,7 @@ pub(crate) fn probes() -> Vec<Probe> {
     let mut probes = vec![
         Probe::new(23, "system calls are filtered", "Seccomp: 2", |_| status("Seccomp", "2")),
         Probe::new(18, "no new privileges", "NoNewPrivs: 1", |_| status("NoNewPrivs", "1")),
-        Probe::new(18, "identity on the host", "not root's", |_| identity()),
+        Probe::new(18, "identity on the host", "not root's", identity),
         Probe::new(18, "a program that belongs to root and has its bit set", "no gain", |_| set_user()),
         Probe::new(18, "a program with capabilities in its file", "no gain", |_| file_capabilities()),
         Probe::new(18, "raise a capability", "EPERM", |_| raise()),
@@ -107,13 +107,14 @@ fn capabilities(set: &str) -> Outcome {
     }
 }
 
-/// A map from any id in here to the host's root would make every other wall the last one.
-fn identity() -> Outcome {
+/// A map from any id in here to the host's root would make every other wall the last one. Where somebody else runs the
+/// server, the map is seen as it is in a namespace of his, whose root he is.
+fn identity(context: &Context) -> Outcome {
     all(["uid_map", "gid_map"].map(|file| {
         let map = std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
         let outer = map.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse::<u32>().ok());
         let outer: Vec<u32> = outer.collect();
-        let outcome = if outer.is_empty() || outer.contains(&0) {
+        let outcome = if outer.is_empty() || context.user == 0 && outer.contains(&0) {
             Outcome::Escaped(format!("the map is {}", map.trim()))
         } else {
             Outcome::Held(format!("from {outer:?}"))
@@ -142,15 +143,19 @@ fn copy() -> std::io::Result<()> {
     std::fs::copy("/proc/self/exe", COPY).map(drop)
 }
 
-/// What the copy says about itself when somebody else runs it.
-fn run_as_other(question: &str) -> Result<String, String> {
-    let output = Command::new(COPY).arg(question).uid(OTHER).gid(OTHER).output();
+/// What a copy of this program says about itself when somebody else runs it. Where the map of ids has nobody else, there is
+/// nobody who could gain.
+fn run_as_other(program: &str, question: &str) -> Result<String, Outcome> {
+    let output = Command::new(program).arg(question).uid(OTHER).gid(OTHER).output();
     match output {
         Ok(output) if output.status.success() => {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         }
-        Ok(output) => Err(format!("it could not be run: {}", output.status)),
-        Err(error) => Err(format!("nobody else can be in here: {error}")),
+        Ok(output) => Err(Outcome::Escaped(format!("unclear: it could not be run: {}", output.status))),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {
+            Err(Outcome::Held("nobody else can be in here".to_owned()))
+        }
+        Err(error) => Err(Outcome::Escaped(format!("unclear: it could not be run: {error}"))),
     }
 }
 
@@ -160,10 +165,15 @@ fn set_user() -> Outcome {
     if let Err(error) = prepared {
         return Outcome::Held(format!("it cannot be made: {error}"));
     }
-    match run_as_other("who-am-i") {
+    still_other(COPY)
+}
+
+/// Whether somebody else who runs a copy of this program that belongs to root stays who he is.
+pub(crate) fn still_other(program: &str) -> Outcome {
+    match run_as_other(program, "who-am-i") {
         Ok(id) if id == OTHER.to_string() => Outcome::Held(format!("still {id}")),
         Ok(id) => Outcome::Escaped(format!("it ran as {id}")),
-        Err(reason) => Outcome::Skipped(reason),
+        Err(outcome) => outcome,
     }
 }
 
@@ -184,10 +194,15 @@ fn file_capabilities() -> Outcome {
         return Outcome::Held(errno.to_string());
     }
     std::fs::set_permissions(COPY, std::fs::Permissions::from_mode(0o755)).ok();
-    match run_as_other("what-may-i") {
+    still_powerless(COPY)
+}
+
+/// Whether somebody else who runs a copy of this program gets no capability.
+pub(crate) fn still_powerless(program: &str) -> Outcome {
+    match run_as_other(program, "what-may-i") {
         Ok(bits) if u64::from_str_radix(&bits, 16) == Ok(0) => Outcome::Held("none".to_owned()),
         Ok(bits) => Outcome::Escaped(format!("it ran with {bits}")),
-        Err(reason) => Outcome::Skipped(reason),
+        Err(outcome) => outcome,
     }
 }
 

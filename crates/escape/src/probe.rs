@@ -25,6 +25,7 @@ pub(crate) struct Probe {
     row: u8,
     name: String,
     expected: &'static str,
+    time_max: Duration,
     attack: Box<dyn Fn(&Context) -> Outcome>,
 }
 
@@ -36,12 +37,17 @@ impl Probe {
         expected: &'static str,
         attack: impl Fn(&Context) -> Outcome + 'static,
     ) -> Self {
-        Self { row, name: name.into(), expected, attack: Box::new(attack) }
+        Self { row, name: name.into(), expected, time_max: TIME_MAX, attack: Box::new(attack) }
+    }
+
+    /// The same, with more time.
+    pub(crate) fn within(self, time_max: Duration) -> Self {
+        Self { time_max, ..self }
     }
 
     /// Tries it in a process of its own and prints the line.
     pub(crate) fn run(&self, context: &Context) {
-        let end = sys::in_child(TIME_MAX, || match (self.attack)(context) {
+        let end = sys::in_child(self.time_max, || match (self.attack)(context) {
             Outcome::Held(detail) => format!("h{detail}").into_bytes(),
             Outcome::Escaped(detail) => format!("e{detail}").into_bytes(),
             Outcome::Skipped(detail) => format!("s{detail}").into_bytes(),
@@ -58,7 +64,7 @@ impl Probe {
             // What cannot be told counts against the wall.
             End::Signal(signal) => ("escaped", format!("unclear: the probe was ended by signal {signal}")),
             End::Nothing => ("escaped", "unclear: the probe ended without an answer".to_owned()),
-            End::Late => ("escaped", format!("unclear: the probe took longer than {TIME_MAX:?}")),
+            End::Late => ("escaped", format!("unclear: the probe took longer than {:?}", self.time_max)),
             End::Failed(errno) => ("escaped", format!("unclear: the probe could not be started: {errno}")),
         };
         println!(

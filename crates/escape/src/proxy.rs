@@ -12,7 +12,7 @@ use crate::probe::Probe;
 use crate::probe::all;
 
 /// Where the door is, if there is a network.
-const DOOR: &str = "127.0.0.1:61128";
+pub(crate) const DOOR: &str = "127.0.0.1:61128";
 const PATIENCE: Duration = Duration::from_millis(800);
 
 /// The host's loopback.

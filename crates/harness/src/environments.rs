@@ -209,7 +209,8 @@ impl Environments {
         variables
     }
 
-    fn limits(&self, settings: &SandboxSettings) -> Result<Limits, Error> {
+    /// What the sandboxes of an environment are bounded by.
+    pub(crate) fn limits(&self, settings: &SandboxSettings) -> Result<Limits, Error> {
         let Some(name) = &settings.resources else { return Ok(self.0.limits) };
         self.0.surroundings.classes.get(name).copied().ok_or_else(|| Error::Layer {
             attempt: format!("use the resource class {name}"),

@@ -18,6 +18,11 @@ pub(crate) struct Client {
     key: String,
 }
 
+/// The networking that permits every public host.
+pub(crate) fn unrestricted() -> Value {
+    json!({"type": "unrestricted"})
+}
+
 /// What a session is to be.
 pub(crate) struct Task<'a> {
     /// Name of the agent and the environment, and title of the session.
@@ -28,6 +33,8 @@ pub(crate) struct Task<'a> {
     pub(crate) system: Option<&'a str>,
     /// The tools it may use; all of them when empty.
     pub(crate) tools: &'a [String],
+    /// The networking of its environment, as in the API.
+    pub(crate) networking: Value,
 }
 
 /// Ids of what was made for a task.
@@ -62,7 +69,7 @@ impl Client {
             agent["system"] = system.into();
         }
         let agent = id(&self.post("/v1/agents", &agent).await?)?;
-        let config = json!({"type": "cloud", "networking": {"type": "unrestricted"}});
+        let config = json!({"type": "cloud", "networking": task.networking});
         let environment = json!({"name": task.name, "config": config});
         let environment = id(&self.post("/v1/environments", &environment).await?)?;
         let session = json!({"agent": agent, "environment_id": environment, "title": task.name});

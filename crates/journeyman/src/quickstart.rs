@@ -54,7 +54,13 @@ pub(crate) async fn run(
     head("data", &config.settings.server.data.display().to_string());
     head("model", &choice.told);
     let client = Client::new(&running.url, &key, true)?;
-    let task = Task { name: "quickstart", model: &choice.model, system: Some(SYSTEM), tools: &[] };
+    let task = Task {
+        name: "quickstart",
+        model: &choice.model,
+        system: Some(SYSTEM),
+        tools: &[],
+        networking: client::unrestricted(),
+    };
     let made = client.prepare(&task).await?;
     head("agent", &made.agent);
     head("environment", &made.environment);

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::choice;
 use crate::cli::Run;
+use crate::client;
 use crate::client::Client;
 use crate::client::Task;
 use crate::config::Config;
@@ -65,7 +66,8 @@ async fn play(
     content: Value,
 ) -> Result<ExitCode> {
     let system = flags.system.as_deref().unwrap_or(SYSTEM);
-    let task = Task { name: "run", model, system: Some(system), tools: &flags.tools };
+    let networking = client::unrestricted();
+    let task = Task { name: "run", model, system: Some(system), tools: &flags.tools, networking };
     let made = client.prepare(&task).await?;
     let mut events = client.stream(&made.session).await?;
     let mut transcript = Transcript::new(Terminal::new(Output::Err, environment.get("NO_COLOR").is_some()));

@@ -338,8 +338,13 @@ pub enum Base {
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// As the files of a session, in the place of any that it has, those in read-write mounts included. What it was given
-    /// read-only stays. Its sandbox must not run.
-    Files(SessionId),
+    /// read-only stays. Its sandbox must not run. What holds far more than the session's limits allow on disk is refused.
+    Files {
+        /// Whose they are.
+        session: SessionId,
+        /// What its sandboxes are bounded by.
+        limits: Limits,
+    },
     /// Among the layers. One that is there already stays as it is.
     Layer(LayerName),
 }

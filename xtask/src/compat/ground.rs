@@ -15,6 +15,7 @@ use anyhow::bail;
 
 use super::MODEL;
 use super::Mode;
+use crate::install;
 use crate::process;
 use crate::served;
 use crate::served::Profile;
@@ -22,9 +23,11 @@ use crate::served::Served;
 
 /// The key of the server.
 pub(super) const KEY: &str = "compat";
-/// A user id that no host grants subordinate ids, and one that a host may have granted some for tests.
+/// A user id that no host grants subordinate ids, and one that [`GRANT`] grants some.
 const PLAIN: u32 = 65_533;
 const GRANTED: u32 = 65_532;
+/// Runs a program as a user with subordinate ids.
+const GRANT: &str = "tests/granted.sh";
 /// The spawner ends its sandboxes before it ends.
 const REMOVE_MAX: Duration = Duration::from_secs(10);
 
@@ -46,8 +49,10 @@ impl Ground {
             (Mode::Subordinate, true) => Some(GRANTED),
             (Mode::Own, _) | (Mode::Root, true) | (Mode::Unprivileged | Mode::Subordinate, false) => None,
         };
-        if mode == Mode::Subordinate && !has_subordinate_ids() {
-            bail!("/etc/subuid grants nothing to {GRANTED}");
+        if user == Some(GRANTED)
+            && let Err(missing) = install::subordinate_ids()
+        {
+            bail!("run as a user with subordinate ids: {}", missing.0);
         }
         let built = Profile::Debug.build("journeyman", "journeyman")?;
         let folder = std::env::temp_dir().join(format!("journeyman-compat-{}", std::process::id()));
@@ -83,6 +88,11 @@ impl Ground {
         std::fs::write(&config_file, config).context("write the configuration")?;
         let mut command = match self.user {
             None => Command::new(&self.program),
+            Some(GRANTED) => {
+                let mut command = Command::new("sh");
+                command.arg(process::root().join(GRANT)).arg(GRANTED.to_string()).arg(&self.program);
+                command
+            }
             Some(user) => {
                 let mut command = Command::new("setpriv");
                 command.args([format!("--reuid={user}"), format!("--regid={user}")]);
@@ -115,9 +125,4 @@ impl Ground {
             }
         }
     }
-}
-
-fn has_subordinate_ids() -> bool {
-    let granted = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
-    granted.lines().any(|line| line.starts_with(&format!("{GRANTED}:")))
 }

@@ -27,21 +27,19 @@ pub(crate) fn die_with_the_spawner() -> Result<(), Error> {
     sys::control_process(libc::PR_SET_PDEATHSIG, signal).step("tie this process to the spawner")
 }
 
-/// Enters the user namespace if that is still to be done, and drops everything that the processes inside do not need.
+/// Enters the last user namespace, and drops everything that the processes inside do not need.
 ///
-/// Mount, network, process and host name namespaces stay owned by the namespace that made them: in root mode not even
-/// every capability inside gives power over them.
-pub(super) fn give_up_privilege(spec: &Spec, user_namespace: Option<OwnedFd>) -> Result<(), Error> {
+/// Mount, network, process and host name namespaces stay owned by the namespace that made them: not even every capability
+/// inside gives power over them.
+pub(super) fn give_up_privilege(spec: &Spec, user_namespace: &OwnedFd) -> Result<(), Error> {
     let drops_groups = match spec.identity {
         Identity::Range { .. } => {
             sys::set_filesystem_ids(0).step("act as root again")?;
-            let namespace =
-                user_namespace.ok_or_else(|| Error::new("enter the user namespace", "none was given"))?;
-            sys::enter_user_namespace(namespace.as_fd()).step("enter the user namespace")?;
             true
         }
         Identity::Entered { has_groups } => has_groups,
     };
+    sys::enter_user_namespace(user_namespace.as_fd()).step("enter the user namespace")?;
     sys::become_root(drops_groups).step("become the sandbox's root")?;
     let processes = Some((libc::RLIMIT_NPROC, spec.processes_max));
     let data = spec.data_bytes_max.map(|bytes| (libc::RLIMIT_DATA, bytes));

@@ -2,8 +2,8 @@
 //!
 //! The order is the point. While the host's file tree is still visible, everything that will be needed from it is captured
 //! as detached mounts. Then the root changes and the host's tree goes away; only after that is anything inside touched by
-//! path, for a session's files may come from a hostile former life. Privilege is given up last: user namespace (root
-//! mode), capabilities, `no_new_privs`, Landlock, seccomp.
+//! path, for a session's files may come from a hostile former life. Privilege is given up last: user namespace,
+//! capabilities, `no_new_privs`, Landlock, seccomp.
 //!
 //! Invariants: no descriptor of the host survives except the control socket; a step that fails ends the process, and its
 //! name goes to the spawner. Only Landlock, which is behind walls that suffice, may be missing.
@@ -14,6 +14,7 @@ mod counts;
 pub(crate) mod error;
 mod furnish;
 pub(crate) mod identity;
+mod inner;
 mod landlock;
 pub mod live;
 mod netlink;
@@ -105,7 +106,7 @@ pub enum Identity {
         /// Host id of the user 0 inside.
         first: u32,
     },
-    /// The process was born into its user namespace, with its ids mapped.
+    /// The process was born into a user namespace, with its ids mapped; one inside of that is entered last.
     Entered {
         /// Whether groups may be changed inside, which a map of a single id rules out.
         has_groups: bool,
@@ -180,15 +181,19 @@ pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     let captured = root::assemble(spec, user_namespace.as_ref().map(AsFd::as_fd))?;
     sys::raise_loopback().step("bring the loopback device up")?;
     let listeners = if spec.has_network { network::open()? } else { Vec::new() };
-    if user_namespace.is_none() {
+    let last = if let Some(namespace) = user_namespace {
+        namespace
+    } else {
+        let inner = inner::make(spec.processes_max)?;
         // A mount that is attached nowhere counts as a namespace, so not before all are captured.
         bound_counts().step("bound what may be made inside")?;
-    }
+        inner
+    };
     root::pivot()?;
     furnish::furnish(spec, captured)?;
     sys::set_host_name("sandbox").step("name the machine")?;
     sys::set_umask(0o022);
-    identity::give_up_privilege(spec, user_namespace)?;
+    identity::give_up_privilege(spec, &last)?;
     landlock::enter()?;
     seccomp::install()?;
     Ok(listeners)

@@ -225,6 +225,46 @@ pub(crate) fn unshare(kinds: c_int) -> io::Result<()> {
     check(unsafe { libc::unshare(kinds) }.into()).map(drop)
 }
 
+/// Which of two processes this is after [`copy`].
+pub(super) enum Copy {
+    /// The one that there was before.
+    Original(Child),
+    /// The one that was made.
+    Copy,
+}
+
+/// A copy of this process, to be waited for.
+pub(super) struct Child(libc::pid_t);
+
+/// Makes a copy of this process.
+pub(super) fn copy() -> io::Result<Copy> {
+    // SAFETY: this process has one thread, so the copy has all of it and no lock is held by a thread that is not there.
+    let child = unsafe { libc::fork() };
+    match child {
+        0 => Ok(Copy::Copy),
+        child => check(child.into()).map(|_| Copy::Original(Child(child))),
+    }
+}
+
+/// Ends a copy without running anything that belongs to the original.
+pub(super) fn end_copy(has_failed: bool) -> ! {
+    // SAFETY: takes a number and does not return.
+    unsafe { libc::_exit(has_failed.into()) }
+}
+
+impl Child {
+    /// Waits for its end.
+    pub(super) fn reap(self) -> io::Result<()> {
+        loop {
+            // SAFETY: a null pointer says that the status is not wanted.
+            match check(unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) }.into()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map(drop),
+            }
+        }
+    }
+}
+
 /// Enters a user namespace.
 pub(crate) fn enter_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: an open descriptor and a plain flag.

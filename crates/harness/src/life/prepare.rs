@@ -79,7 +79,8 @@ impl Hands {
                     false
                 }
                 Plan::Restore { checkpoint, is_behind } => {
-                    self.restore(seat, &row, &checkpoint, is_behind).await?
+                    let limits = self.environments.limits(&wanted.environment.sandbox)?;
+                    self.restore(seat, &row, &checkpoint, is_behind, limits).await?
                 }
                 Plan::Afresh { is_loss } => self.begin_afresh(seat, &row, is_loss).await?,
                 Plan::Expire => {

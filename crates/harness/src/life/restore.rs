@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use sandbox::LayerWriter;
+use sandbox::Limits;
 use sandbox::Place;
 use store::Checkpoint;
 use store::SandboxRecord;
@@ -23,6 +24,7 @@ impl Hands {
         row: &SandboxRecord,
         checkpoint: &Checkpoint,
         is_behind: bool,
+        limits: Limits,
     ) -> Result<bool, Failure> {
         let session = &seat.session;
         let Some(blobs) = &self.life.blobs else {
@@ -38,7 +40,7 @@ impl Hands {
         };
         self.clear(session).await?;
         crash::point(self.crash.as_ref(), "before_restore");
-        let mut writer = self.begin_unpacking(seat).await?;
+        let mut writer = self.begin_unpacking(seat, limits).await?;
         while let Some(bytes) = reader.next().await? {
             writer.write(&bytes).await?;
         }
@@ -61,8 +63,8 @@ impl Hands {
     }
 
     /// Begins to unpack, once no worker is at the files any more.
-    async fn begin_unpacking(&self, seat: &Seat) -> Result<LayerWriter, Failure> {
-        let place = Place::Files(seat.session.clone());
+    async fn begin_unpacking(&self, seat: &Seat, limits: Limits) -> Result<LayerWriter, Failure> {
+        let place = Place::Files { session: seat.session.clone(), limits };
         let may_wait = self.may_meet_worker(seat);
         seat.facts().is_restless = true;
         Ok(after_workers(may_wait, || self.backend.unpack(&place)).await?)

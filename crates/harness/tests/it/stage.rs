@@ -341,7 +341,7 @@ impl Backend for Hands {
     }
 
     async fn unpack(&self, place: &Place) -> std::result::Result<LayerWriter, sandbox::Error> {
-        let Place::Files(session) = place.clone() else { panic!("no layers here") };
+        let Place::Files { session, limits: _ } = place.clone() else { panic!("no layers here") };
         self.done.lock().unwrap().push("unpack");
         let (ours, theirs) = StdUnixStream::pair().unwrap();
         let theirs = UnixStream::from_std(nonblocking(theirs)).unwrap();

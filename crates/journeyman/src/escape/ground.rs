@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use anyhow::Result;
 
+use super::friend::FRIEND;
 use super::report::Finding;
 use super::report::Verdict;
 
@@ -127,8 +128,12 @@ impl Ground {
     /// What the attacker is told, so that it knows what to look for.
     pub(super) fn facts(&self) -> Result<Vec<String>> {
         let host = self.canary.parent().unwrap_or(&self.folder);
-        let port = self.port.local_addr().context("read the port of the trap")?.port();
+        let port = self.port()?;
+        let user = std::fs::metadata("/proc/self").context("learn who runs this")?.uid();
         let mut facts = vec![
+            format!("user={user}"),
+            format!("friend={FRIEND}"),
+            format!("greeting={}", self.greeting()),
             format!("token={}", self.token),
             format!("canary={}", self.canary.display()),
             format!("canary={}", self.hostile.join("canary").display()),
@@ -143,6 +148,16 @@ impl Ground {
             }
         }
         Ok(facts)
+    }
+
+    /// The port of the host's loopback where nobody may come.
+    pub(super) fn port(&self) -> Result<u16> {
+        Ok(self.port.local_addr().context("read the port of the trap")?.port())
+    }
+
+    /// What the host says that sandboxes may reach.
+    pub(super) fn greeting(&self) -> String {
+        self.token.replace("canary-", "greeting-")
     }
 
     /// Looks from outside: whether files are as they were, and whether somebody came to a listener.

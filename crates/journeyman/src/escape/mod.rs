@@ -1,12 +1,18 @@
 //! `doctor --escape`: the walls of a sandbox, tried on this very host by an attacker inside.
 //!
 //! A server of this process, with data of its own, plays a scripted agent; the agent carries the attacker into its
-//! sandbox through the bash tool, piece by piece, and runs it. Then the server is stopped and its sandboxes with it, links
-//! to the host are left in the session's files, and everything is done again in the sandbox that is made over them.
+//! sandbox through the bash tool, piece by piece, and runs it: in new sandboxes with each kind of network, and without
+//! any; in the sandbox that is made over the files of the first, in which links to the host were left; and in one whose
+//! files come from a checkpoint that an attacker has prepared.
 
+mod archive;
+mod friend;
 mod ground;
+mod layer;
+mod life;
 mod play;
 mod report;
+mod restore;
 mod script;
 mod tools;
 
@@ -23,6 +29,7 @@ use crate::client::Client;
 use crate::client::Task;
 use crate::config::Config;
 use crate::config::Settings;
+use crate::config::settings::BackendKind;
 use crate::environment::Environment;
 use crate::hands::Hands;
 use crate::keys;
@@ -31,12 +38,14 @@ use crate::serve::Running;
 use crate::terminal::Output;
 use crate::terminal::Style;
 use crate::terminal::Terminal;
+use friend::Friend;
 use ground::Ground;
+use life::Life;
 use play::Played;
 use report::Finding;
 use report::Report;
 use report::Verdict;
-use script::GROUPS;
+use restore::Checkpoints;
 use script::Turn;
 
 /// Small bounds, so that taking twice as much does this host no harm.
@@ -60,7 +69,9 @@ pub(crate) async fn run(config: &Config, environment: &Environment, is_json: boo
     let ground = Ground::make(data)?;
     let mut facts = ground.facts()?;
     facts.extend(bounds(&host));
-    let settings = settings(&config.settings, &ground, &script::text(&ground, &facts.join(" "))?);
+    let friend = Friend::listen(&ground.greeting(), ground.port()?).await?;
+    let mut settings = settings(&config.settings, &ground, &script::text(&ground, &facts.join(" "))?);
+    settings.network.routes = vec![friend.route()?];
     report.say(&terminal.paint(Style::Bold, &format!("Escape suite, {mode}")));
     let stop = serve::stop_signal()?;
     let outcome = tokio::select! {
@@ -74,25 +85,29 @@ pub(crate) async fn run(config: &Config, environment: &Environment, is_json: boo
     Ok(if is_tight { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The bounds that this host enforces; what it does not is skipped, and `doctor` tells what that costs.
-fn bounds(host: &sandbox::Report) -> Vec<String> {
-    let has = |word: &str| host.primitives.iter().any(|found| found.present && found.name.contains(word));
-    let mut facts = vec![format!("processes={PROCESSES_MAX}")];
-    if has("memory") {
-        facts.push(format!("memory={MEMORY_BYTES_MAX}"));
-    }
-    if has("disk") {
-        facts.push(format!("disk={DISK_BYTES_MAX}"));
-        facts.push(format!("files={DISK_FILES_MAX}"));
-    }
-    facts
+/// The bounds, and which of them this host does not enforce whole; `doctor` tells what that costs.
+fn bounds(host: &sandbox::Report) -> [String; 5] {
+    let shares_memory =
+        host.primitives.iter().any(|found| found.present && found.name == "control group: memory");
+    [
+        format!("processes={PROCESSES_MAX}"),
+        format!("memory={MEMORY_BYTES_MAX}"),
+        format!("shared-memory={shares_memory}"),
+        format!("disk={DISK_BYTES_MAX}"),
+        format!("files={DISK_FILES_MAX}"),
+    ]
 }
 
-/// The operator's settings with data of its own, small bounds, and no model but the script.
+/// The operator's settings with data of its own, small bounds, the usual network, and no model but the script.
 fn settings(configured: &Settings, ground: &Ground, script: &str) -> Settings {
     let mut settings = configured.clone();
     settings.server.data = ground.folder.join("data");
     settings.database.url = None;
+    settings.blobs.url = None;
+    settings.network.enabled = true;
+    settings.network.permitted_networks = Vec::new();
+    settings.network.requests = Vec::new();
+    settings.network.blocked_hosts = Vec::new();
     settings.sandbox.memory_bytes_max = MEMORY_BYTES_MAX;
     settings.sandbox.processes_max = PROCESSES_MAX;
     settings.sandbox.disk_bytes_max = DISK_BYTES_MAX;
@@ -105,27 +120,130 @@ fn settings(configured: &Settings, ground: &Ground, script: &str) -> Settings {
     settings
 }
 
+/// Every life, one server after the other on the same data.
 async fn attack(
     settings: &Settings,
     environment: &Environment,
     ground: &Ground,
     report: &mut Report,
 ) -> Result<()> {
-    let (running, client) = start(settings, environment).await?;
-    let first = first_life(&client, ground).await;
-    // Ends the sandbox, too; the session and its files stay.
-    running.end().await?;
-    let (session, findings, trap) = first?;
-    report.pass("in a new sandbox", findings);
+    let stage = Stage { settings, environment, ground };
+    let (session, trap) = stage.new_lives(report).await?;
     let planted = ground.plant(&session);
-    let (running, client) = start(settings, environment).await?;
-    let second = second_life(&client, ground, &session).await;
-    let removed = client.delete_session(&session).await;
-    running.end().await?;
-    let mut findings = second?;
-    findings.push(tools::trap(&trap, &planted));
-    report.pass("after a hostile former life", findings);
-    removed
+    stage.life_again(&session, tools::trap(&trap, &planted), report).await?;
+    stage.life_restored(&session, report).await?;
+    stage.life_alone(report).await
+}
+
+/// What every life is lived on.
+struct Stage<'a> {
+    settings: &'a Settings,
+    environment: &'a Environment,
+    ground: &'a Ground,
+}
+
+impl Stage<'_> {
+    /// New sandboxes: one in which everything is tried, and one for each narrower network. Gives the session of the first,
+    /// whose files stay, and what its last call said of the trap.
+    async fn new_lives(&self, report: &mut Report) -> Result<(String, Vec<Played>)> {
+        let (running, client) = start(self.settings, self.environment).await?;
+        let lived = async {
+            let (session, mut findings) = self.born(&client, Life::New).await?;
+            findings
+                .extend(tools::file_tools(self.ground, &play::turn(&client, &session, Turn::Tools).await?));
+            findings.extend(tools::filling(&play::turn(&client, &session, Turn::Fill).await?));
+            findings.extend(tools::killing(&play::turn(&client, &session, Turn::Kill).await?));
+            let trap = play::turn(&client, &session, Turn::Trap).await?;
+            findings.extend(self.ground.inspect());
+            report.pass(Life::New.name(), findings);
+            for life in [Life::Few, Life::Nobody] {
+                self.live_and_die(&client, life, report).await?;
+            }
+            Ok((session, trap))
+        };
+        let lived = lived.await;
+        // Ends the sandbox, too; the session and its files stay.
+        running.end().await?;
+        lived
+    }
+
+    /// Everything again, in a sandbox that is made over the files of the first.
+    async fn life_again(&self, session: &str, trap: Finding, report: &mut Report) -> Result<()> {
+        let (running, client) = start(self.settings, self.environment).await?;
+        let lived = async {
+            let mut findings = loose(&client, session, Life::Again).await?;
+            findings
+                .extend(tools::file_tools(self.ground, &play::turn(&client, session, Turn::Tools).await?));
+            findings.extend(self.ground.inspect());
+            findings.push(trap);
+            report.pass(Life::Again.name(), findings);
+            Ok(())
+        };
+        let lived = lived.await;
+        running.end().await?;
+        lived
+    }
+
+    /// In a sandbox whose files come from a checkpoint that an attacker has prepared.
+    async fn life_restored(&self, session: &str, report: &mut Report) -> Result<()> {
+        let (running, client) = start(self.settings, self.environment).await?;
+        let lived = async {
+            let mut findings = Vec::new();
+            if matches!(self.settings.sandbox.backend, BackendKind::Embedded) {
+                let mut checkpoints = Checkpoints::of(self.settings, &running.store, session).await?;
+                findings.extend(restore::refusals(&client, self.ground, &mut checkpoints).await?);
+                checkpoints.replace(layer::restored(self.ground)).await?;
+                findings.extend(loose(&client, session, Life::Restored).await?);
+                let played = play::turn(&client, session, Turn::Tools).await?;
+                findings.extend(tools::file_tools(self.ground, &played));
+                findings.extend(self.ground.inspect());
+            } else {
+                let verdict = (Verdict::Skipped, "containers have no checkpoints".to_owned());
+                findings.push(Finding::new(
+                    17,
+                    "restore a checkpoint",
+                    "nothing of it comes to power",
+                    verdict,
+                ));
+            }
+            report.pass(Life::Restored.name(), findings);
+            client.delete_session(session).await
+        };
+        let lived = lived.await;
+        running.end().await?;
+        lived
+    }
+
+    /// On a server that gives no sandbox a network.
+    async fn life_alone(&self, report: &mut Report) -> Result<()> {
+        let mut settings = self.settings.clone();
+        settings.network.enabled = false;
+        let (running, client) = start(&settings, self.environment).await?;
+        let lived = self.live_and_die(&client, Life::Absent, report).await;
+        running.end().await?;
+        lived
+    }
+
+    /// A new sandbox, from its beginning to its end.
+    async fn live_and_die(&self, client: &Client, life: Life, report: &mut Report) -> Result<()> {
+        let (session, mut findings) = self.born(client, life).await?;
+        findings.extend(self.ground.inspect());
+        report.pass(life.name(), findings);
+        client.delete_session(&session).await
+    }
+
+    /// A new session into which the attacker is carried and let loose.
+    async fn born(&self, client: &Client, life: Life) -> Result<(String, Vec<Finding>)> {
+        let networking = life.networking();
+        let task = Task { name: "escape", model: MODEL, system: None, tools: &[], networking };
+        let session = client.prepare(&task).await?.session;
+        let carried = play::turn(client, &session, Turn::Transfer).await?;
+        if let Some(failed) = carried.iter().find(|call| call.is_error) {
+            anyhow::bail!("carry the attacker into the sandbox: {}", failed.text);
+        }
+        let findings = loose(client, &session, life).await?;
+        Ok((session, findings))
+    }
 }
 
 /// A server on a free port, and a client of it.
@@ -137,36 +255,13 @@ async fn start(settings: &Settings, environment: &Environment) -> Result<(Runnin
     Ok((running, client))
 }
 
-/// Everything in a sandbox that has just been made. Gives the session and what its last call said of the trap.
-async fn first_life(client: &Client, ground: &Ground) -> Result<(String, Vec<Finding>, Vec<Played>)> {
-    let made = client.prepare(&Task { name: "escape", model: MODEL, system: None, tools: &[] }).await?;
-    let session = made.session;
-    let carried = play::turn(client, &session, Turn::Transfer).await?;
-    if let Some(failed) = carried.iter().find(|call| call.is_error) {
-        anyhow::bail!("carry the attacker into the sandbox: {}", failed.text);
-    }
-    let mut findings = loose(client, &session).await?;
-    findings.extend(tools::file_tools(ground, &play::turn(client, &session, Turn::Tools).await?));
-    findings.extend(tools::killing(&play::turn(client, &session, Turn::Kill).await?));
-    let trap = play::turn(client, &session, Turn::Trap).await?;
-    findings.extend(ground.inspect());
-    Ok((session, findings, trap))
-}
-
-/// Everything again, in a sandbox that was made over the files of the first.
-async fn second_life(client: &Client, ground: &Ground, session: &str) -> Result<Vec<Finding>> {
-    let mut findings = loose(client, session).await?;
-    findings.extend(tools::file_tools(ground, &play::turn(client, session, Turn::Tools).await?));
-    findings.extend(ground.inspect());
-    Ok(findings)
-}
-
 /// Lets the attacker loose.
-async fn loose(client: &Client, session: &str) -> Result<Vec<Finding>> {
-    let played = play::turn(client, session, Turn::Attack).await?;
+async fn loose(client: &Client, session: &str, life: Life) -> Result<Vec<Finding>> {
+    let played = play::turn(client, session, Turn::Attack(life)).await?;
+    let groups = life.groups();
     let mut findings: Vec<Finding> =
-        GROUPS.iter().zip(&played).flat_map(|(group, call)| Finding::read(group, &call.text)).collect();
-    if played.len() < GROUPS.len() {
+        groups.iter().zip(&played).flat_map(|(group, call)| Finding::read(group, &call.text)).collect();
+    if played.len() < groups.len() {
         let verdict = (Verdict::Escaped, "unclear: not all of them were run".to_owned());
         findings.push(Finding::new(0, "the groups of attacks", "all are run", verdict));
     }

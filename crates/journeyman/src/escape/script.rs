@@ -10,21 +10,22 @@ use toml::Table;
 use toml::Value;
 
 use super::ground::Ground;
+use super::life::Life;
 
 /// The attacker, built by this crate's build script.
-static ESCAPE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/escape"));
+pub(super) static ESCAPE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/escape"));
 /// Bytes of it that go into one command.
 const PIECE_BYTES: usize = 96 << 10;
 /// Characters of one line in a command.
 const LINE_CHARS: usize = 120;
 /// Where it lies in the sandbox: a place that no attack of a former life replaces.
-const PROGRAM: &str = "/opt/escape";
+pub(super) const PROGRAM: &str = "/opt/escape";
 /// Longer than the attacker takes.
 const TIMEOUT_MS: i64 = 110_000;
 /// Tries of the race between looking and opening.
 const RACES: usize = 24;
-/// Groups of attacks, in the order in which they are run.
-pub(super) const GROUPS: [&str; 5] = ["kernel", "walls", "network", "hogs", "disk"];
+/// Ways to fill the disk, each a call of its own: a host may end everything in the sandbox for it.
+const FILLS: [&str; 3] = ["fill-file", "fill-deleted", "fill-many"];
 
 /// What is told to the model, each the beginning of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +33,13 @@ pub(super) enum Turn {
     /// Carry the attacker in.
     Transfer,
     /// Run it.
-    Attack,
+    Attack(Life),
     /// Attack through the file tools.
     Tools,
+    /// Fill the disk.
+    Fill,
+    /// Do nothing that matters.
+    Look,
     /// Kill everything that can be killed.
     Kill,
     /// Leave a trap for the next life of the sandbox.
@@ -46,8 +51,10 @@ impl Turn {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Transfer => "carry it in",
-            Self::Attack => "let it loose",
+            Self::Attack(life) => life.name(),
             Self::Tools => "try the file tools",
+            Self::Fill => "fill the disk",
+            Self::Look => "look around",
             Self::Kill => "kill what you can",
             Self::Trap => "leave a trap",
         }
@@ -56,15 +63,20 @@ impl Turn {
 
 /// The whole script.
 pub(super) fn text(ground: &Ground, facts: &str) -> Result<String> {
-    let attack = GROUPS.map(|group| vec![bash(&format!("{PROGRAM} {group} {facts}"))]);
+    let attack = |life: Life| {
+        let run = |group: &&str| vec![bash(&format!("{PROGRAM} {group} network={} {facts}", life.network()))];
+        (Turn::Attack(life), life.groups().iter().map(run).collect())
+    };
     let rules = [
         (Turn::Transfer, vec![pieces(), vec![bash(&join())]]),
-        (Turn::Attack, attack.to_vec()),
         (Turn::Tools, tools(ground)),
+        (Turn::Fill, fill(facts)),
+        (Turn::Look, vec![vec![brief("ls /opt/prepared")]]),
         (Turn::Kill, kill()),
         (Turn::Trap, vec![vec![bash(&trap(ground))]]),
     ];
-    let rules = rules.into_iter().map(|(turn, replies)| {
+    let rules = rules.into_iter().chain(Life::ALL.map(attack));
+    let rules = rules.map(|(turn, replies): (Turn, Vec<Vec<Value>>)| {
         let mut replies: Vec<Value> = replies.into_iter().map(reply).collect();
         replies.push(table([("text", "done".into())]));
         table([("when", table([("user", turn.words().into())])), ("reply", replies.into())])
@@ -79,6 +91,13 @@ fn kill() -> Vec<Vec<Value>> {
     let blows = ["kill -KILL -1", "kill -KILL -- -1 1", "trap '' TERM INT; kill -STOP $$", starve.as_str()];
     // The blow that hits the shell itself is not waited for.
     blows.into_iter().flat_map(|blow| [vec![brief(blow)], vec![brief("echo alive")]]).collect()
+}
+
+/// Fills the disk in each way, and frees it again.
+fn fill(facts: &str) -> Vec<Vec<Value>> {
+    let free = "rm -rf /opt/escape-disk; echo alive";
+    let run = |way: &str| [vec![bash(&format!("{PROGRAM} {way} {facts}"))], vec![bash(free)]];
+    FILLS.into_iter().flat_map(run).collect()
 }
 
 fn brief(command: &str) -> Value {

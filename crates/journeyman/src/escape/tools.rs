@@ -68,6 +68,34 @@ pub(super) fn killing(played: &[Played]) -> Vec<Finding> {
     blows.iter().map(judge).collect()
 }
 
+/// Judges the filling of the disk: either the attacker met a bound, or it was stopped from outside with a word why, and the
+/// session lives on.
+pub(super) fn filling(played: &[Played]) -> Vec<Finding> {
+    let (fills, _) = played.as_chunks::<2>();
+    let judge = |[fill, after]: &[Played; 2]| {
+        let way = fill.input["command"].as_str().and_then(|command| command.split(' ').nth(1));
+        let way = way.unwrap_or_default();
+        let stopped = fill.text.lines().find(|line| line.contains("allowed") && line.contains("stopped"));
+        let mut findings = match stopped {
+            Some(line) if fill.is_error => {
+                let verdict = (Verdict::Held, line.trim().to_owned());
+                vec![Finding::new(3, way, "stopped, with the reason", verdict)]
+            }
+            Some(_) | None => Finding::read(way, &fill.text),
+        };
+        let verdict = if after.text.contains("alive") { Verdict::Held } else { Verdict::Escaped };
+        let name = format!("then a call, after {way}");
+        findings.push(Finding::new(
+            3,
+            &name,
+            "the session lives on",
+            (verdict, after.text.trim().to_owned()),
+        ));
+        findings
+    };
+    fills.iter().flat_map(judge).collect()
+}
+
 /// Tells what the attacker could replace for the next life.
 pub(super) fn trap(played: &[Played], planted: &[&str]) -> Finding {
     let told = played.last().map(|call| call.text.trim().trim_start_matches("replaced:").trim().to_owned());

@@ -36,7 +36,7 @@ pub(crate) async fn measure(stage: &Stage, rounds: usize) {
     part("files packed");
     stage.end(&spec).await;
     part("files let go");
-    unpack(stage, Place::Files(spec.session.clone()), &packed).await;
+    unpack(stage, Place::Files { session: spec.session.clone(), limits: spec.limits }, &packed).await;
     part("files unpacked");
     let hands = stage.provision(&spec).await;
     assert_eq!(hands.bash("ls /workspace/tree/* | grep -c file-").await, "4400");

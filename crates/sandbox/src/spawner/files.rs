@@ -101,7 +101,7 @@ impl Files {
     pub(super) fn receive(&self, work: u64, place: &Place) -> io::Result<PathBuf> {
         let folder = self.incoming.join(work.to_string());
         match place {
-            Place::Files(_) => make_session(folder).map(|files| files.writable.join("upper")),
+            Place::Files { .. } => make_session(folder).map(|files| files.writable.join("upper")),
             Place::Layer(_) => make_folder(&folder, 0o755).map(|()| folder),
         }
     }
@@ -110,7 +110,7 @@ impl Files {
     pub(super) fn settle(&mut self, work: u64, place: &Place) -> io::Result<()> {
         let folder = self.incoming.join(work.to_string());
         match place {
-            Place::Files(session) => {
+            Place::Files { session, limits: _ } => {
                 let own = self.folder(session);
                 for name in WRITTEN {
                     self.throw_away(&own.join(name), session.as_str())?;

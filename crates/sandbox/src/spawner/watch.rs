@@ -5,9 +5,10 @@
 //! lets every other go first (see [`measure`]).
 //!
 //! Two rules follow from that. A sandbox whose files take more than it may is told to stop: its hand ends everything that
-//! runs inside and says why, the session lives and can remove files. It is told again only after it has grown further. And
-//! when the file system itself is nearly full, whoever grew most is told to stop, and ended when that did not help; what a
-//! quota would have allowed does not matter then. Space that no name leads to (deleted and still open) counts too.
+//! runs inside and says why, the session lives and can remove files. It is told again after it has grown further, or when
+//! what has begun since writes: otherwise it could free and fill the same space over and over. And when the file system
+//! itself is nearly full, whoever grew most is told to stop, and ended when that did not help; what a quota would have
+//! allowed does not matter then. Space that no name leads to (deleted and still open) counts too.
 
 mod measure;
 
@@ -39,7 +40,7 @@ const PAUSE_FACTOR: u32 = 5;
 const SHRUNK_DIVISOR: u64 = 16;
 const SHRUNK_BYTES_MAX: u64 = 256 << 20;
 const SHRUNK_FILES_MAX: u64 = 50_000;
-/// Part of its bound by which a sandbox has to grow before it is told to stop again.
+/// Part of its bound by which a sandbox has to grow, or which it has to write, before it is told to stop again.
 const AGAIN_DIVISOR: u64 = 100;
 /// Growth that nobody is blamed for when the file system is nearly full.
 const BLAMELESS_BYTES: u64 = 1 << 20;
@@ -290,6 +291,8 @@ fn excess(known: &mut Known, measured: &Measured, bounds: &Bounds) -> Option<Str
     let has_grown = known.stopped_at.is_none_or(|stopped| {
         measured.bytes.saturating_sub(stopped.bytes) > bytes_max / AGAIN_DIVISOR
             || measured.files.saturating_sub(stopped.files) > files_max / AGAIN_DIVISOR
+            // Nothing but the hand lives on after a stop, so all of this is new.
+            || measured.written > bytes_max / AGAIN_DIVISOR
     });
     if !has_grown {
         return None;

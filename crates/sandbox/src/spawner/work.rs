@@ -33,6 +33,12 @@ const ENDS_MAX: usize = 256;
 const LAYER_LIMITS: hand::layer::Limits =
     hand::layer::Limits { bytes_max: 64 << 30, entries_max: 4_000_000, path_bytes_max: 4096 };
 
+/// How many times its bounds the files of a session may hold. A disk that is watched can be overfilled before anybody
+/// looks, and what was written then comes back, too.
+const EXCESS: u64 = 2;
+/// Bytes of an archive that an entry takes besides its content.
+const ENTRY_BYTES: u64 = 2048;
+
 /// The workers, and how the last ones ended.
 #[derive(Debug, Default)]
 pub(super) struct Works {
@@ -59,7 +65,7 @@ impl Works {
     /// Whether a worker is at the files of a session.
     pub(super) fn is_on(&self, session: &SessionId) -> bool {
         self.running.values().any(|work| match &work.task {
-            Task::Pack(other) | Task::Unpack(Place::Files(other)) => other == session,
+            Task::Pack(other) | Task::Unpack(Place::Files { session: other, limits: _ }) => other == session,
             Task::Unpack(Place::Layer(_)) => false,
         })
     }
@@ -92,14 +98,15 @@ impl Spawner {
     }
 
     pub(super) fn unpack(&mut self, waiter: Waiter, place: Place) {
-        if let Place::Files(session) = &place
+        if let Place::Files { session, limits: _ } = &place
             && (self.cells.contains_key(session) || self.works.is_on(session))
         {
             return self.fail(waiter, "its sandbox runs");
         }
         match self.files.receive(self.works.last + 1, &place) {
             Ok(folder) => {
-                self.work(waiter, Task::Unpack(place), folder, Order::Unpack { limits: LAYER_LIMITS });
+                let limits = bounds(&place);
+                self.work(waiter, Task::Unpack(place), folder, Order::Unpack { limits });
             }
             Err(error) => self.fail(waiter, &format!("make a folder to unpack into: {error}")),
         }
@@ -153,7 +160,7 @@ impl Spawner {
 
     /// Puts what a worker unpacked in its place. What was there goes.
     fn settle(&mut self, number: u64, place: &Place) -> Result<(), String> {
-        if let Place::Files(session) = place {
+        if let Place::Files { session, limits: _ } = place {
             Volumes::release(&self.files.folder(session));
         }
         self.trash.note();
@@ -261,6 +268,24 @@ impl Spawner {
         for work in std::mem::take(&mut self.works.running).into_values() {
             if let Ok(launcher) = &mut self.launcher {
                 launcher.undo(work.launched);
+            }
+        }
+    }
+}
+
+/// What may be unpacked in a place.
+fn bounds(place: &Place) -> hand::layer::Limits {
+    match place {
+        Place::Layer(_) => LAYER_LIMITS,
+        Place::Files { session: _, limits } => {
+            let entries = limits.disk_files_max.saturating_mul(EXCESS);
+            let content = limits.disk_bytes_max.saturating_mul(EXCESS);
+            hand::layer::Limits {
+                bytes_max: content
+                    .saturating_add(entries.saturating_mul(ENTRY_BYTES))
+                    .min(LAYER_LIMITS.bytes_max),
+                entries_max: entries.min(LAYER_LIMITS.entries_max),
+                ..LAYER_LIMITS
             }
         }
     }

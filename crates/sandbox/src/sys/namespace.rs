@@ -2,17 +2,29 @@
 
 #![expect(unsafe_code, reason = "system calls; every block says why its arguments are valid")]
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 
 use super::check;
+use super::owned;
 use super::process;
+use super::process::Pid;
 
-/// Enters namespaces of a process, which is named by its descriptor.
-pub(crate) fn join(process: BorrowedFd<'_>, kinds: i32) -> io::Result<()> {
+/// Enters a namespace, or namespaces of a process, which are named by a descriptor.
+pub(crate) fn join(of: BorrowedFd<'_>, kinds: i32) -> io::Result<()> {
     // SAFETY: an open descriptor and plain flags.
-    check(unsafe { libc::setns(process.as_raw_fd(), kinds) }).map(drop)
+    check(unsafe { libc::setns(of.as_raw_fd(), kinds) }).map(drop)
+}
+
+/// The user namespace whose root has power over the mounts that a process sees.
+pub(crate) fn owner_of_mounts(process: Pid) -> io::Result<OwnedFd> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    let mounts = File::open(format!("/proc/{process}/ns/mnt"))?;
+    // SAFETY: an open descriptor; this request takes nothing and answers a new descriptor.
+    owned(unsafe { libc::ioctl(mounts.as_raw_fd(), NS_GET_USERNS) })
 }
 
 /// Leaves the mount namespace for a copy of it, into and out of which nothing propagates.

@@ -8,6 +8,8 @@ use sandbox::Place;
 use sandbox::Spec;
 
 use crate::ground::Ground;
+use crate::ground::chain;
+use crate::ground::until;
 
 const WRITE: &str = r#"
 mkdir -p /workspace/deep/er && cd /workspace
@@ -44,19 +46,24 @@ pub(crate) async fn pack(ground: &Ground, spec: &Spec) -> Vec<u8> {
 }
 
 pub(crate) async fn unpack(ground: &Ground, spec: &Spec, packed: &[u8]) {
+    try_unpack(ground, spec, packed).await.unwrap();
+}
+
+async fn try_unpack(ground: &Ground, spec: &Spec, packed: &[u8]) -> Result<(), String> {
     // The worker that packed is gone a moment after its last word.
     let begin = Instant::now();
+    let place = Place::Files { session: spec.session.clone(), limits: spec.limits };
     let mut writer = loop {
-        match ground.backend.unpack(&Place::Files(spec.session.clone())).await {
+        match ground.backend.unpack(&place).await {
             Ok(writer) => break writer,
             Err(error) => assert!(begin.elapsed().as_secs() < 5, "{error}"),
         }
         tokio::task::yield_now().await;
     };
     for chunk in packed.chunks(1 << 16) {
-        writer.write(chunk).await.unwrap();
+        writer.write(chunk).await.map_err(|error| chain(&error))?;
     }
-    writer.finish().await.unwrap();
+    writer.finish().await.map(drop).map_err(|error| chain(&error))
 }
 
 async fn goes_and_comes_back(ground: Ground) {
@@ -91,8 +98,37 @@ async fn files_and_shells_come_back_from_a_checkpoint() {
 }
 
 #[tokio::test]
-async fn files_and_shells_of_an_unprivileged_spawner_come_back_from_a_checkpoint() {
+async fn files_and_shells_of_a_spawner_with_a_single_id_come_back_from_a_checkpoint() {
     goes_and_comes_back(Ground::of_nobody()).await;
+}
+
+#[tokio::test]
+async fn files_and_shells_of_a_spawner_with_subordinate_ids_come_back_from_a_checkpoint() {
+    goes_and_comes_back(Ground::of_granted()).await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_with_far_more_than_its_session_may_have_is_refused_early() {
+    for (fill, word) in [
+        ("head -c 64M /dev/zero > /workspace/zeros", "bytes"),
+        ("mkdir /workspace/many && cd /workspace/many && seq 1000 | xargs touch", "entries"),
+    ] {
+        let ground = Ground::new();
+        let mut spec = ground.spec();
+        let hands = ground.provision(&spec).await;
+        hands.bash(fill).await;
+        drop(hands);
+        ground.backend.destroy(&spec.session, true).await.unwrap();
+        let packed = pack(&ground, &spec).await;
+        ground.backend.destroy(&spec.session, false).await.unwrap();
+        spec.limits.disk_bytes_max = 8 << 20;
+        spec.limits.disk_files_max = 100;
+        let refused = try_unpack(&ground, &spec, &packed).await.unwrap_err();
+        assert!(refused.contains("the archive has more than") && refused.contains(word), "{refused}");
+        assert_eq!(ground.backend.kept().await.unwrap(), []);
+        let incoming = ground.data_dir().join("incoming");
+        until("the half is gone", || std::fs::read_dir(&incoming).unwrap().next().is_none()).await;
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,10 @@ use tempfile::TempDir;
 
 /// An unprivileged user that every system has.
 const NOBODY: u32 = 65534;
+/// A user that only exists where [`GRANT`] makes him.
+const GRANTED: u32 = 65532;
+/// Runs a program as a user with subordinate ids.
+const GRANT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/granted.sh");
 /// How long something may take that is expected to happen soon.
 const SOON: Duration = Duration::from_mins(1);
 
@@ -53,31 +57,14 @@ impl Ground {
         Self::of(&["/usr/bin/setpriv", &format!("--bounding-set=-{capability}")], None)
     }
 
-    /// A ground whose spawner is an unprivileged user's whom the host grants subordinate ids; nothing of that is seen outside
-    /// of it. `None`, with the reason printed, where the programs for it are missing.
-    pub(crate) fn of_subordinate() -> Option<Self> {
-        if !["newuidmap", "newgidmap", "unshare"].iter().all(|name| Path::new("/usr/bin").join(name).exists())
-        {
-            println!("SKIPPED: subordinate ids need `newuidmap`, `newgidmap` and `unshare`");
-            return None;
-        }
-        let folder = TempDir::new().unwrap();
-        let grants = folder.path().join("grants");
-        std::fs::write(&grants, "65534:1879048192:65536\n").unwrap();
-        let grants = grants.to_str().unwrap().to_owned();
-        let script = "mount --bind $0 /etc/subuid && mount --bind $0 /etc/subgid && exec \"$@\"";
-        let prefix = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, &grants];
-        let user = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-        Some(Self::at(folder, &[&prefix[..], &user[..]].concat(), Some(NOBODY)))
+    /// A ground for each mode, with its name.
+    pub(crate) fn of_every_mode() -> [(&'static str, Self); 3] {
+        [("root", Self::new()), ("single id", Self::of_nobody()), ("subordinate ids", Self::of_granted())]
     }
 
-    /// A ground for each mode that can be had here, with its name.
-    pub(crate) fn of_every_mode() -> Vec<(&'static str, Self)> {
-        let privileged = [("root", Self::new()), ("single id", Self::of_nobody())];
-        privileged
-            .into_iter()
-            .chain(Self::of_subordinate().map(|ground| ("subordinate ids", ground)))
-            .collect()
+    /// A ground whose spawner is an unprivileged user's who has subordinate ids.
+    pub(crate) fn of_granted() -> Self {
+        Self::of(&["/usr/bin/sh", GRANT, &GRANTED.to_string()], Some(GRANTED))
     }
 
     fn of(prefix: &[&str], owner: Option<u32>) -> Self {

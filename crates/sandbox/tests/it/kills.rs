@@ -321,7 +321,10 @@ async fn perform(operation: Operation, scene: Arc<Scene>) -> Result<(), String> 
         Operation::Unmount => backend.unmount(session, &shown().target).await,
         Operation::PutFile => put(&**backend, spec, &Folder::Uploads, "file", &[b'b'; FILE_BYTES]).await,
         Operation::Pack => pack(backend, session).await.map(drop),
-        Operation::UnpackFiles => unpack(backend, &Place::Files(session.clone()), packed).await,
+        Operation::UnpackFiles => {
+            let place = Place::Files { session: session.clone(), limits: spec.limits };
+            unpack(backend, &place, packed).await
+        }
         Operation::UnpackLayer => unpack(backend, &Place::Layer(layer.clone()), packed).await,
         Operation::Commit => backend.commit(session, layer).await,
         Operation::Destroy => backend.destroy(session, false).await,

@@ -61,7 +61,7 @@ pub(crate) fn ask(host: &str, port: u16) -> String {
 
 #[tokio::test]
 async fn an_allowed_host_is_reached_and_another_is_refused_by_name() {
-    for ground in [Ground::new(), Ground::of_nobody()] {
+    for ground in [Ground::new(), Ground::of_nobody(), Ground::of_granted()] {
         let spec = with(&ground, limited_to("allowed.test", server().await));
         let hands = ground.provision(&spec).await;
         let said = hands.bash(&ask("allowed.test", 80)).await;

@@ -7,14 +7,38 @@ use sandbox::Mode;
 use crate::ground::Ground;
 use crate::ground::until;
 
+/// Starts as many processes as it can, each of a user of its own, and tells how many there were.
+const BOMB: &str = r#"python3 -c '
+import os, signal
+children = []
+for user in range(1, 1000):
+    try:
+        child = os.fork()
+    except BlockingIOError:
+        break
+    if child == 0:
+        os.setuid(user)
+        signal.pause()
+    children.append(child)
+for child in children:
+    os.kill(child, signal.SIGKILL)
+print(len(children))'"#;
+
 #[tokio::test]
-async fn an_unprivileged_spawner_makes_sandboxes_with_the_same_walls() {
-    let ground = Ground::of_nobody();
+async fn a_spawner_with_a_single_id_makes_sandboxes_with_the_same_walls() {
+    walls_stand(Ground::of_nobody(), &[Mode::SingleId, Mode::SubordinateIds]).await;
+}
+
+#[tokio::test]
+async fn a_spawner_with_subordinate_ids_makes_sandboxes_with_the_same_walls() {
+    walls_stand(Ground::of_granted(), &[Mode::SubordinateIds]).await;
+}
+
+async fn walls_stand(ground: Ground, modes: &[Mode]) {
     let spec = ground.spec();
     let hands = ground.provision(&spec).await;
     let mode = ground.backend.spawner().await.unwrap().status.mode;
-    assert!(matches!(mode, Some(Mode::SingleId | Mode::SubordinateIds)), "{mode:?}");
-    println!("mode {mode:?}");
+    assert!(mode.is_some_and(|mode| modes.contains(&mode)), "{mode:?}");
     assert_eq!(hands.bash("id -u; hostname; stat -c %U / /workspace").await, "0\nsandbox\nroot\nroot");
     for command in [
         "mount -t tmpfs none /mnt",
@@ -43,11 +67,36 @@ async fn an_unprivileged_spawner_makes_sandboxes_with_the_same_walls() {
         "cd /tmp && touch file && (chown www-data file 2>/dev/null && stat -c %U file || echo refused)";
     assert_eq!(hands.bash(change).await, owner);
     assert_eq!(hands.bash("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await, "lo");
+    // Root inside is not root of the namespace that everything was made in, so not even privileges would help. The map shows
+    // the ids as they are there.
+    let map =
+        hands.bash("awk '{ print ($1 == $2) ? \"inner\" : \"outer\" }' /proc/self/uid_map | sort -u").await;
+    assert_eq!(map, "inner");
+    assert_eq!(hands.bash("cat /proc/sys/user/max_user_namespaces").await, "0");
 }
 
 #[tokio::test]
-async fn an_unprivileged_spawner_keeps_and_removes_files() {
-    let ground = Ground::of_nobody();
+async fn all_users_of_a_sandbox_share_its_processes() {
+    let ground = Ground::of_granted();
+    let mut spec = ground.spec();
+    spec.limits.processes_max = 64;
+    let hands = ground.provision(&spec).await;
+    let count: usize = hands.bash(BOMB).await.parse().unwrap();
+    assert!((16..=128).contains(&count), "{count}");
+    assert_eq!(hands.bash("echo alive").await, "alive");
+}
+
+#[tokio::test]
+async fn a_spawner_with_a_single_id_keeps_and_removes_files() {
+    files_stay_and_go(Ground::of_nobody()).await;
+}
+
+#[tokio::test]
+async fn a_spawner_with_subordinate_ids_keeps_and_removes_files() {
+    files_stay_and_go(Ground::of_granted()).await;
+}
+
+async fn files_stay_and_go(ground: Ground) {
     let spec = ground.spec();
     let hands = ground.provision(&spec).await;
     hands

@@ -188,13 +188,17 @@ fn descriptors() -> io::Result<File> {
     File::options().read(true).custom_flags(flags).open("/proc/self/fd")
 }
 
-/// Enters the namespaces of a sandbox that its mounts belong to, and acts as its root.
+/// Enters the mount namespace of a sandbox, and acts as the root of whoever has power over it. Where root did not make the
+/// walls that is a user namespace around the sandbox's own.
 fn join(cell: &Cell) -> Result<(), String> {
-    let kinds = match cell.range {
-        Some(_) => libc::CLONE_NEWNS,
-        None => libc::CLONE_NEWNS | libc::CLONE_NEWUSER,
-    };
-    namespace::join(cell.child.fd.as_fd(), kinds).map_err(|error| format!("enter the sandbox: {error}"))?;
+    let entered = (|| {
+        if cell.range.is_none() {
+            let owner = namespace::owner_of_mounts(cell.child.pid)?;
+            namespace::join(owner.as_fd(), libc::CLONE_NEWUSER)?;
+        }
+        namespace::join(cell.child.fd.as_fd(), libc::CLONE_NEWNS)
+    })();
+    entered.map_err(|error| format!("enter the sandbox: {error}"))?;
     if let Some(range) = &cell.range {
         process::act_as(range.first).map_err(text)?;
     }

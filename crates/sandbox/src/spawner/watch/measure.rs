@@ -37,7 +37,7 @@ pub(super) struct Measured {
     /// On disk, with a name or without.
     pub(super) bytes: u64,
     pub(super) files: u64,
-    /// What its living processes have written since they began, wherever that is now.
+    /// What its living processes but the first have written since they began, wherever that is now.
     pub(super) written: u64,
 }
 
@@ -164,7 +164,9 @@ fn nameless(subjects: &[Subject]) -> Vec<Measured> {
             continue;
         };
         let process = Path::new("/proc").join(&name);
-        measured[index].written += written(&process);
+        if name != subjects[index].hand.to_string().as_str() {
+            measured[index].written += written(&process);
+        }
         measured[index].bytes += held(&process, &mut seen[index], &mut left[index]);
     }
     measured

@@ -67,6 +67,19 @@ fn a_sandbox_over_its_bound_is_stopped_and_again_only_after_it_has_grown() {
 }
 
 #[test]
+fn a_sandbox_that_fills_again_what_it_has_freed_is_stopped_again() {
+    let mut scene = Scene::of(1);
+    let mut judge = |mib, written_mib| {
+        let measured = Measured { bytes: mib * MIB, files: 1, written: written_mib * MIB };
+        judge(&mut scene.known, &scene.subjects, &HashMap::from([(0, measured)]), false).len()
+    };
+    assert_eq!(judge(150, 150), 1);
+    assert_eq!(judge(150, 0), 0, "it may look around and remove files");
+    assert_eq!(judge(149, 149), 1, "it has removed them and written others before anybody looked");
+    assert_eq!(judge(90, 90), 0);
+}
+
+#[test]
 fn too_many_files_are_too_much() {
     let mut scene = Scene::of(1);
     assert_eq!(scene.judge(&[(1, 1001)], false), [(0, false)]);
