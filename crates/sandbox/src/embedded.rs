@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -89,11 +90,20 @@ pub struct Embedded {
     config: Config,
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
     /// One connection per sandbox, however often it is asked for.
-    connections: Mutex<HashMap<SessionId, Arc<Connection>>>,
+    connections: Mutex<HashMap<SessionId, Open>>,
     /// Who asks for a connection: of many that a hand is given at once it would drop the first.
     turns: Turns,
     /// What the spawner said of itself last.
     status: Mutex<Option<Status>>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Open {
+    connection: Arc<Connection>,
+    /// Whether the spawner has heard from this process what the sandbox is to be, and to reach. One that was adopted may
+    /// still be as another server left it.
+    is_specified: bool,
 }
 
 /// A connection, or since when it is known that there is nothing to connect to.
@@ -230,11 +240,13 @@ impl Embedded {
 
     /// The connection that is open already, or one over a stream that is asked for. Without any: since when nothing runs.
     async fn connect(&self, session: &SessionId, ask: Ask) -> Result<Connected, Error> {
-        if let Some(connection) = self.connected(session) {
+        let specifies = matches!(ask, Ask::Provision { .. });
+        let open = || if specifies { self.specified(session) } else { self.connected(session) };
+        if let Some(connection) = open() {
             return Ok(Ok(connection));
         }
         let _turn = self.turns.take(session).await;
-        if let Some(connection) = self.connected(session) {
+        if let Some(connection) = open() {
             return Ok(Ok(connection));
         }
         for _ in 0..DYING_MAX {
@@ -243,7 +255,7 @@ impl Embedded {
                 Err(absent_since) => return Ok(Err(absent_since)),
             };
             if connection.answers().await {
-                return Ok(Ok(self.keep(connection)));
+                return Ok(Ok(self.keep(connection, specifies)));
             }
             // The spawner has yet to notice that this one has died.
             tokio::time::sleep(DYING_PAUSE).await;
@@ -269,24 +281,31 @@ impl Embedded {
     }
 
     fn connected(&self, session: &SessionId) -> Option<Arc<Connection>> {
+        self.open().get(session).map(|open| Arc::clone(&open.connection))
+    }
+
+    fn specified(&self, session: &SessionId) -> Option<Arc<Connection>> {
+        self.open().get(session).filter(|open| open.is_specified).map(|open| Arc::clone(&open.connection))
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<SessionId, Open>> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.retain(|_, connection| !connection.is_lost());
-        connections.get(session).map(Arc::clone)
+        connections.retain(|_, open| !open.connection.is_lost());
+        connections
     }
 
     fn forget(&self, session: &SessionId) {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
+        self.open().remove(session);
     }
 
-    fn keep(&self, connection: Connection) -> Arc<Connection> {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        // Somebody else may have asked at the same time; one connection is enough.
-        if let Some(other) = connections.get(connection.session()).filter(|other| !other.is_lost()) {
-            return Arc::clone(other);
-        }
-        let connection = Arc::new(connection);
-        connections.insert(connection.session().clone(), Arc::clone(&connection));
-        connection
+    fn keep(&self, connection: Connection, is_specified: bool) -> Arc<Connection> {
+        let session = connection.session().clone();
+        // Somebody else may have asked at the same time, or before to adopt it; one connection is enough.
+        let mut connections = self.open();
+        let open = connections.entry(session);
+        let open = open.or_insert_with(|| Open { connection: Arc::new(connection), is_specified });
+        open.is_specified |= is_specified;
+        Arc::clone(&open.connection)
     }
 }
 
@@ -320,8 +339,7 @@ fn unexpected(answer: &Answer) -> Error {
 impl Backend for Embedded {
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
         let Spec { session, limits, root, variables, network, makes_layer, mounts } = spec;
-        // Every call comes by here, and most need nothing of what is put together below.
-        if let Some(connection) = self.connected(session) {
+        if let Some(connection) = self.specified(session) {
             return Ok(connection);
         }
         let (limits, root, variables) = (*limits, root.clone(), variables.clone());

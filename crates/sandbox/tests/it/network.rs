@@ -115,12 +115,13 @@ async fn a_changed_policy_holds_and_a_killed_egress_process_is_replaced() {
         "the connection waits for the next one"
     );
     let changed = Spec { network: Some(Arc::new(limited_to("two.test", address))), ..spec.clone() };
-    // Another server of the same data folder, which has no connection yet.
+    // Another server of the same data folder, which asks first what became of a call.
     let ground = {
         let mut ground = ground;
         ground.restarted(|_| {});
         ground
     };
+    assert!(ground.backend.adopt(&spec.session).await.unwrap().sandbox.is_some());
     let hands = ground.provision(&changed).await;
     assert!(hands.bash(&ask("two.test", 80)).await.ends_with("hello"));
     assert!(hands.bash(&ask("one.test", 80)).await.starts_with("HTTP/1.1 403"));
