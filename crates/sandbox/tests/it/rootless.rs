@@ -8,7 +8,7 @@ use crate::ground::Ground;
 use crate::ground::until;
 
 /// Starts as many processes as it can, each of a user of its own, and tells how many there were.
-const BOMB: &str = r#"python3 -c '
+const BOMB: &str = r"python3 -c '
 import os, signal
 children = []
 for user in range(1, 1000):
@@ -22,7 +22,7 @@ for user in range(1, 1000):
     children.append(child)
 for child in children:
     os.kill(child, signal.SIGKILL)
-print(len(children))'"#;
+print(len(children))'";
 
 #[tokio::test]
 async fn a_spawner_with_a_single_id_makes_sandboxes_with_the_same_walls() {
