@@ -49,11 +49,13 @@ pub(crate) async fn idle(stage: &Stage, count: usize) {
     let private = each(after.private, before.private);
     let shared = each(after.shared, before.shared);
     let kernel = each(after.kernel, before.kernel);
+    let caches = each(after.caches, before.caches);
     let what = format!("memory of each of {count} idle sandboxes, each with a shell");
     value(&what, (private + shared + kernel) / 1024.0, "MiB", Bound::AtMost(1.0));
     value("of which private to hand and shell", private, "KiB", Bound::None);
     value("of which their part of what they share", shared, "KiB", Bound::None);
     value("of which slab, page tables and kernel stacks", kernel, "KiB", Bound::None);
+    value("besides, slab that the kernel gives up when memory is wanted", caches, "KiB", Bound::None);
     end(stage, &specs).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
 }
@@ -63,6 +65,7 @@ struct Memory {
     private: u64,
     shared: u64,
     kernel: u64,
+    caches: u64,
 }
 
 impl Memory {
@@ -75,8 +78,9 @@ impl Memory {
             shared += field(&text, "Pss:").saturating_sub(own);
         }
         let all = std::fs::read_to_string("/proc/meminfo").unwrap();
-        let kernel = ["Slab:", "PageTables:", "KernelStack:"].into_iter().map(|name| field(&all, name)).sum();
-        Self { private, shared, kernel }
+        let kernel =
+            ["SUnreclaim:", "PageTables:", "KernelStack:"].into_iter().map(|name| field(&all, name)).sum();
+        Self { private, shared, kernel, caches: field(&all, "SReclaimable:") }
     }
 }
 
