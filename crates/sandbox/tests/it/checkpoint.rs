@@ -24,13 +24,13 @@ touch -d 2001-02-03T04:05:06Z file
 cd deep/er && export COLOUR=blue && say() { echo "said $1"; }
 "#;
 
-const LOOK: &str = r#"
+const LOOK: &str = r"
 cd /workspace
 stat -c '%n %a %h %s %Y' file && stat -c '%n %a %u:%g' closed owned && readlink link && cat closed/inner
 od -An -tx1 'name with spaces and ü'; stat -c '%s' sparse; [ -p pipe ] && echo is a pipe
 [ -e /etc/hostname ] || echo no hostname; ls -A /etc/skel
 cd - >/dev/null
-"#;
+";
 
 const SHELL: &str = r#"pwd; echo "$COLOUR"; say hello"#;
 
