@@ -8,7 +8,9 @@ top -b -n 1 | holds 'sleep'
 free -m | holds '^Mem:'
 uptime | holds load
 [ "$(pgrep -P $$ -x sleep)" = $child ]
-nice -n 5 cat /proc/self/stat | cut -d ' ' -f 19 | holds -x 5
+# Whoever runs the server may have stepped back already.
+niceness=$(($(nice) + 5))
+nice -n 5 cat /proc/self/stat | cut -d ' ' -f 19 | holds -x $((niceness < 19 ? niceness : 19))
 [ "$(readlink /proc/$child/exe)" = "$(readlink -f "$(command -v sleep)")" ]
 grep -q '^VmRSS' /proc/$child/status
 [ "$(nproc)" -ge 1 ]

@@ -61,6 +61,25 @@ pub(crate) enum Mode {
     Subordinate,
 }
 
+impl Options {
+    /// Everything, over the host's own `/usr`, in one mode.
+    pub(crate) fn of(mode: Mode) -> Self {
+        Self { mode, ..Self::default() }
+    }
+}
+
+impl Mode {
+    /// What people read.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Own => "as whoever runs this",
+            Self::Root => "as root",
+            Self::Unprivileged => "with a single id",
+            Self::Subordinate => "with subordinate ids",
+        }
+    }
+}
+
 /// How many checks passed, failed, and were skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {

@@ -11,6 +11,7 @@ use crate::compat;
 use crate::crash;
 use crate::install;
 use crate::install::Missing;
+use crate::postgres;
 use crate::process;
 use crate::process::Ended;
 use crate::served::Profile;
@@ -156,15 +157,24 @@ fn official_sdks(totals: &mut Totals, python: Result<PathBuf, Missing>) -> Resul
     Ok(())
 }
 
-/// What works in a sandbox over the host's own `/usr`, with the programs that are there.
+/// What works in a sandbox over the host's own `/usr`, with the programs that are there: in every mode when root runs
+/// this, who can be anybody.
 fn compatibility(totals: &mut Totals) {
-    match compat::run(&compat::Options::default()) {
-        Ok(compat::Counts { passed, failed, skipped }) => {
-            println!("== compat: {passed} passed, {failed} failed, {skipped} skipped");
-            totals.passed += passed;
-            totals.failed += failed;
+    let modes: &[compat::Mode] = if postgres::is_root().unwrap_or(false) {
+        &[compat::Mode::Root, compat::Mode::Subordinate, compat::Mode::Unprivileged]
+    } else {
+        &[compat::Mode::Own]
+    };
+    for mode in modes {
+        let suite = format!("compat, {}", mode.name());
+        match compat::run(&compat::Options::of(*mode)) {
+            Ok(compat::Counts { passed, failed, skipped }) => {
+                println!("== {suite}: {passed} passed, {failed} failed, {skipped} skipped");
+                totals.passed += passed;
+                totals.failed += failed;
+            }
+            Err(error) => totals.add_one(&suite, Err(error)),
         }
-        Err(error) => totals.add_one("compat", Err(error)),
     }
 }
 

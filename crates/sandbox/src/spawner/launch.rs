@@ -106,7 +106,7 @@ impl Launcher {
             return Ok(launched);
         }
         let own = self.bound(files.session(&plan.session)?, &plan.kind)?;
-        let hand = self.hand()?;
+        let hand = self.hand(&plan.kind.limits)?;
         self.begin(hand, files, own, &plan.kind)
     }
 
@@ -141,11 +141,11 @@ impl Launcher {
         }
     }
 
-    /// A new hand that waits for its specification, in groups without limits.
-    pub(super) fn make(&mut self) -> io::Result<Launched> {
+    /// A new hand that waits for its specification, in groups without limits yet.
+    pub(super) fn make(&mut self, limits: &Limits) -> io::Result<Launched> {
         self.made += 1;
         let mut group = self.groups.make(&self.made.to_string())?;
-        let range = match self.owners.take() {
+        let range = match self.owners.take(processes_max(limits)) {
             Ok(range) => range,
             Err(error) => {
                 group.remove();
@@ -166,9 +166,10 @@ impl Launcher {
 
     /// Starts a hand that packs or unpacks a layer.
     pub(super) fn employ(&mut self, files: &Files, folder: PathBuf, work: Work) -> io::Result<Launched> {
-        let launched = self.make()?;
+        let limits = Limits::default();
+        let launched = self.make(&limits)?;
         let begun = (|| {
-            launched.group.limit(&Limits::default())?;
+            launched.group.limit(&limits)?;
             let identity = self.owners.identity(launched.range.as_ref());
             let order = Order::Layer(LayerSpec { identity, stage: files.stage.clone(), folder, work });
             socket::send(launched.control.as_fd(), &serde_json::to_vec(&order)?, &[])
@@ -247,13 +248,18 @@ impl Launcher {
             overlays,
             writes_names: !matches!(root.base, Base::Host),
             shared_memory_bytes_max: memory / SHARED_MEMORY_DIVISOR,
-            processes_max: u64::from(limits.processes_max) + PROCESSES_SLACK,
+            processes_max: processes_max(limits),
             data_bytes_max: (!self.groups.has_memory()).then_some(memory),
             file_bytes_max: self.volumes.file_bytes_max(limits),
             has_network: *has_network,
             variables: environment(variables, *has_network),
         })
     }
+}
+
+/// The bound on processes besides that of the control group.
+pub(super) fn processes_max(limits: &Limits) -> u64 {
+    u64::from(limits.processes_max) + PROCESSES_SLACK
 }
 
 /// The environment of shells and tools. Most programs ask their proxy when they are told of one, and then know why they

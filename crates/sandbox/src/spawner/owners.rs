@@ -47,6 +47,8 @@ pub(super) enum Owners {
 #[derive(Debug)]
 pub(super) struct Range {
     pub(super) first: u32,
+    /// How many processes all its users together may have.
+    pub(super) processes_max: u64,
     pub(super) namespace: OwnedFd,
 }
 
@@ -76,19 +78,25 @@ impl Owners {
         }
     }
 
-    /// A range for a new sandbox; `None` in the modes that have no ranges.
-    pub(super) fn take(&mut self) -> io::Result<Option<Range>> {
+    /// A range for a new sandbox whose users may have so many processes together; `None` in the modes that have no ranges.
+    pub(super) fn take(&mut self, processes_max: u64) -> io::Result<Option<Range>> {
         let Self::Ranges { free, next, offset } = self else { return Ok(None) };
-        if let Some(range) = free.pop() {
+        if let Some(range) = free.pop_if(|range| range.processes_max == processes_max) {
             return Ok(Some(range));
         }
-        if *next == RANGES {
-            return Err(io::Error::other("every range of ids is in use"));
+        // The bound of a namespace cannot be changed, but its ids can have another one.
+        let (first, is_new) = match free.last() {
+            Some(range) => (range.first, false),
+            None if *next == RANGES => return Err(io::Error::other("every range of ids is in use")),
+            None => (FIRST + (*offset + *next) % RANGES * IDS, true),
+        };
+        let namespace = make_namespace(first, processes_max)?;
+        if is_new {
+            *next += 1;
+        } else {
+            free.pop();
         }
-        let first = FIRST + (*offset + *next) % RANGES * IDS;
-        let namespace = make_namespace(first)?;
-        *next += 1;
-        Ok(Some(Range { first, namespace }))
+        Ok(Some(Range { first, processes_max, namespace }))
     }
 
     /// Takes a range back from a sandbox that has ended.
@@ -140,15 +148,18 @@ fn map_own(pid: Pid, users: &[u8], groups: &[u8]) -> io::Result<()> {
     std::fs::write(format!("/proc/{pid}/gid_map"), groups)
 }
 
-/// A user namespace that maps [`IDS`] ids from `first`, without a process in it.
-fn make_namespace(first: u32) -> io::Result<OwnedFd> {
+/// A user namespace that maps [`IDS`] ids from `first`, without a process in it, and with so many at most.
+fn make_namespace(first: u32, processes_max: u64) -> io::Result<OwnedFd> {
     let (mut ours, mut theirs) = UnixStream::pair()?;
     let child = match process::fork(0)? {
         Forked::Parent(child) => child,
         Forked::Child => {
             drop(ours);
             // What the kernel counts by account is charged to the owner of the namespace too: that must not be root.
-            let made = process::act_as(first).and_then(|()| process::unshare_users());
+            // The namespace inherits the limit of who makes it as its bound on all its users together.
+            let made = process::limit_processes(processes_max)
+                .and_then(|()| process::act_as(first))
+                .and_then(|()| process::unshare_users());
             process::exit_copy(i32::from(made.and_then(|()| settle(&mut theirs)).is_err()))
         }
     };

@@ -16,6 +16,7 @@ use super::files::Files;
 use super::launch::Launched;
 use super::launch::Launcher;
 use super::launch::Progress;
+use super::launch::processes_max;
 use super::log;
 use super::volume::Volumes;
 use crate::LayerName;
@@ -83,7 +84,8 @@ impl Launcher {
         } else if self.prepared.spare.is_none() {
             self.prepare_spare(files)?;
         } else {
-            self.prepared.blank = Some(self.make()?);
+            let limits = self.prepared.kind.limits;
+            self.prepared.blank = Some(self.make(&limits)?);
         }
         self.prepared.due = Some(due);
         Ok(())
@@ -95,7 +97,7 @@ impl Launcher {
         let own = files.prepare()?;
         let kind = self.prepared.kind.clone();
         let own = self.bound(own, &kind)?;
-        let hand = self.hand()?;
+        let hand = self.hand(&kind.limits)?;
         let launched = self.begin(hand, files, own, &kind)?;
         self.prepared.spare = Some(Spare { launched, kind, is_up: false });
         Ok(())
@@ -139,16 +141,17 @@ impl Launcher {
         None
     }
 
-    /// A hand that waits for its specification: the one that was prepared, if it is still alive.
-    pub(super) fn hand(&mut self) -> io::Result<Launched> {
-        match self.prepared.blank.take() {
-            Some(blank) if matches!(blank.child.reap(false), Ok(None)) => Ok(blank),
-            Some(gone) => {
-                self.prepared.unwanted.push(gone);
-                self.make()
-            }
-            None => self.make(),
+    /// A hand that waits for its specification: the one that was prepared, if it is still alive and has the right bound on
+    /// its processes, which it was born with.
+    pub(super) fn hand(&mut self, limits: &Limits) -> io::Result<Launched> {
+        let Some(blank) = self.prepared.blank.take() else { return self.make(limits) };
+        let bound = blank.range.as_ref().map(|range| range.processes_max);
+        let is_fit = bound.is_none_or(|bound| bound == processes_max(limits));
+        if is_fit && matches!(blank.child.reap(false), Ok(None)) {
+            return Ok(blank);
         }
+        self.prepared.unwanted.push(blank);
+        self.make(limits)
     }
 
     /// Gives the spare sandbox up if it stands on a layer that goes, and makes none there.

@@ -397,14 +397,22 @@ pub(crate) fn step_back() {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
 }
 
-/// Acts as another user from now on, with what this process may do.
+/// Bounds the processes of this one's user, for what this process makes from now on.
+pub(crate) fn limit_processes(most: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: a structure that we own.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) }).map(drop)
+}
+
+/// Acts as another user from now on, with what this process may do. The kernel bounds nothing by user that root makes, so
+/// the real ids change, too.
 pub(crate) fn act_as(id: u32) -> io::Result<()> {
     const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 4;
     // SAFETY: plain numbers; all bits set leave an id as it is.
     unsafe {
         check(libc::prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP))?;
-        check(libc::setresgid(u32::MAX, id, u32::MAX))?;
-        check(libc::setresuid(u32::MAX, id, u32::MAX)).map(drop)
+        check(libc::setresgid(id, id, u32::MAX))?;
+        check(libc::setresuid(id, id, u32::MAX)).map(drop)
     }
 }
 

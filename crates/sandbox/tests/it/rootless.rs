@@ -1,4 +1,4 @@
-//! Sandboxes of a spawner that is not root.
+//! Sandboxes of a spawner that is not root, or has no control groups.
 
 use sandbox::Backend;
 use sandbox::Error;
@@ -77,13 +77,21 @@ async fn walls_stand(ground: Ground, modes: &[Mode]) {
 
 #[tokio::test]
 async fn all_users_of_a_sandbox_share_its_processes() {
-    let ground = Ground::of_granted();
-    let mut spec = ground.spec();
-    spec.limits.processes_max = 64;
-    let hands = ground.provision(&spec).await;
-    let count: usize = hands.bash(BOMB).await.parse().unwrap();
-    assert!((16..=128).contains(&count), "{count}");
-    assert_eq!(hands.bash("echo alive").await, "alive");
+    for ground in [Ground::of_granted(), Ground::without_groups()] {
+        assert!(
+            ground.backend.spawner().await.unwrap().status.missing.iter().any(|lack| lack.contains("pids"))
+        );
+        // The second one of root has the ids of the first, with another bound.
+        for processes_max in [64, 200] {
+            let mut spec = ground.spec();
+            spec.limits.processes_max = processes_max;
+            let hands = ground.provision(&spec).await;
+            let count: u32 = hands.bash(BOMB).await.parse().unwrap();
+            assert!((processes_max..processes_max + 64).contains(&count), "{count}");
+            assert_eq!(hands.bash("echo alive").await, "alive");
+            ground.backend.destroy(&spec.session, false).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]
