@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::probe::Outcome;
 use crate::probe::Probe;
+use crate::sys;
+use crate::sys::Argument::Number;
 use crate::sys::Errno;
 
 /// A place that no attack of a former life replaces.
@@ -22,29 +25,35 @@ pub(crate) fn probe(name: &str) -> Option<Probe> {
     const EXPECTED: &str = "ENOSPC, EDQUOT, EFBIG or stopped";
     let probe = match name {
         "fill-file" => {
-            Probe::new(3, "a big file", EXPECTED, |context| attempt(context.disk_bytes_max, big_file))
+            Probe::new(3, "a big file", EXPECTED, |context| attempt(context.disk_bytes_max, 150, big_file))
         }
         "fill-deleted" => Probe::new(3, "a file that was deleted and is still open", EXPECTED, |context| {
-            attempt(context.disk_bytes_max, deleted_file)
+            attempt(context.disk_bytes_max, 160, deleted_file)
         }),
-        "fill-many" => {
-            Probe::new(3, "many small files", EXPECTED, |context| attempt(context.disk_files_max, many_files))
+        "fill-reserved" => {
+            Probe::new(3, "space that is reserved beyond the end of files", EXPECTED, |context| {
+                attempt(context.disk_bytes_max, 170, reserved)
+            })
         }
+        "fill-many" => Probe::new(3, "many small files", EXPECTED, |context| {
+            attempt(context.disk_files_max, 150, many_files)
+        }),
         _ => return None,
     };
     Some(probe.within(TIME_MAX))
 }
 
-/// Takes one and a half of the limit.
-fn attempt(limit: u64, take: fn(u64) -> Result<(), Errno>) -> Outcome {
+/// Takes so many hundredths of the limit. One after the other takes more: a host that looks now and then may let a sandbox
+/// stay for a while at what it was stopped with.
+fn attempt(limit: u64, percent: u64, take: fn(u64) -> Result<(), Errno>) -> Outcome {
     if let Err(error) = std::fs::create_dir_all(FOLDER) {
         return Outcome::Escaped(format!("unclear: make {FOLDER}: {error}"));
     }
-    let result = take(limit + limit / 2);
+    let result = take(limit * percent / 100);
     std::fs::remove_dir_all(FOLDER).ok();
     match result {
         Err(errno) => Outcome::Held(errno.to_string()),
-        Ok(()) => Outcome::Escaped(format!("half more than {limit} could be had for {NOTICE:?}")),
+        Ok(()) => Outcome::Escaped(format!("{percent} % of {limit} could be had for {NOTICE:?}")),
     }
 }
 
@@ -68,6 +77,19 @@ fn deleted_file(bytes: u64) -> Result<(), Errno> {
     }
     hold();
     drop(held);
+    Ok(())
+}
+
+/// Takes blocks without a size that would tell.
+fn reserved(bytes: u64) -> Result<(), Errno> {
+    let share = i64::try_from(bytes / 4).map_err(|_| Errno(libc::EINVAL))?;
+    for part in 0..4 {
+        let file = File::create(format!("{FOLDER}/reserved-{part}"))?;
+        let fd = Number(file.as_raw_fd().into());
+        let keeps_size = Number(libc::FALLOC_FL_KEEP_SIZE.into());
+        sys::call(libc::SYS_fallocate, &mut [fd, keeps_size, Number(0), Number(share)])?;
+    }
+    hold();
     Ok(())
 }
 

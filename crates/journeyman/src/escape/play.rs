@@ -48,6 +48,8 @@ pub(super) async fn turn(client: &Client, session: &str, turn: Turn) -> Result<V
                     call.is_error = event["is_error"] == true;
                 }
             }
+            // What is tried again, or goes on without a sandbox, is told by the results of the calls.
+            "session.error" if event["error"]["retry_status"]["type"] == "retrying" => {}
             "session.error" => bail!("the session failed: {}", event["error"]["message"]),
             "session.status_idle" if event["stop_reason"]["type"] == "end_turn" => return Ok(played),
             "session.status_idle" => bail!("the session stopped: {}", event["stop_reason"]["type"]),

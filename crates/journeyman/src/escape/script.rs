@@ -25,7 +25,7 @@ const TIMEOUT_MS: i64 = 110_000;
 /// Tries of the race between looking and opening.
 const RACES: usize = 24;
 /// Ways to fill the disk, each a call of its own: a host may end everything in the sandbox for it.
-const FILLS: [&str; 3] = ["fill-file", "fill-deleted", "fill-many"];
+const FILLS: [&str; 4] = ["fill-file", "fill-deleted", "fill-reserved", "fill-many"];
 
 /// What is told to the model, each the beginning of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,10 @@ fn bounding(mounts: &[Mount], name: &'static str) -> Primitive {
     let place = unified(mounts, Some(name)).or_else(|| separate(mounts, name));
     let (name, cost) = match name {
         "memory" => ("control group: memory", "memory is bounded per process only, not per sandbox"),
-        "pids" => ("control group: pids", "processes are bounded per user inside only"),
+        "pids" => (
+            "control group: pids",
+            "processes are bounded by the user namespace, which kernels before 5.14 do per user inside only",
+        ),
         _ => ("control group: cpu", "a sandbox can take every processor"),
     };
     told(name, place, cost)

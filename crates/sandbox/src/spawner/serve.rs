@@ -374,7 +374,8 @@ fn subjects(cells: &BTreeMap<SessionId, Cell>, files: &Files, volumes: &Volumes)
     let running = cells.iter().filter(|(_, cell)| matches!(cell.state, State::Running));
     let subject = |(session, cell): (&SessionId, &Cell)| {
         let (paths, is_watched) = volumes.measured(&files.folder(session));
-        let bounds = is_watched.then(|| Bounds::from(&cell.kind.limits));
+        // What stands still neither grows nor hears.
+        let bounds = (is_watched && !cell.is_frozen).then(|| Bounds::from(&cell.kind.limits));
         Subject { session: session.clone(), hand: cell.child.pid, paths, bounds }
     };
     running.map(subject).collect()

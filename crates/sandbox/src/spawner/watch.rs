@@ -5,10 +5,10 @@
 //! lets every other go first (see [`measure`]).
 //!
 //! Two rules follow from that. A sandbox whose files take more than it may is told to stop: its hand ends everything that
-//! runs inside and says why, the session lives and can remove files. It is told again after it has grown further, or when
-//! what has begun since writes: otherwise it could free and fill the same space over and over. And when the file system
-//! itself is nearly full, whoever grew most is told to stop, and ended when that did not help; what a quota would have
-//! allowed does not matter then. Space that no name leads to (deleted and still open) counts too.
+//! runs inside and says why, the session lives and can remove files. It is told again after it has grown further, and
+//! after a while in which it made no room although something ran. And when the file system itself is nearly full, whoever
+//! grew most is told to stop, and ended when that did not help; what a quota would have allowed does not matter then. Space
+//! that no name leads to (deleted and still open) counts too.
 
 mod measure;
 
@@ -40,8 +40,10 @@ const PAUSE_FACTOR: u32 = 5;
 const SHRUNK_DIVISOR: u64 = 16;
 const SHRUNK_BYTES_MAX: u64 = 256 << 20;
 const SHRUNK_FILES_MAX: u64 = 50_000;
-/// Part of its bound by which a sandbox has to grow, or which it has to write, before it is told to stop again.
+/// Part of its bound by which a sandbox has to grow before it is told to stop again.
 const AGAIN_DIVISOR: u64 = 100;
+/// How long it has to make room before that.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Growth that nobody is blamed for when the file system is nearly full.
 const BLAMELESS_BYTES: u64 = 1 << 20;
 /// The file system is nearly full when less than this part is free, or less than [`FLOOR_BYTES_MAX`].
@@ -82,8 +84,8 @@ pub(super) enum Verdict {
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     last: Measured,
-    /// What it took when it was told to stop, while it takes too much.
-    stopped_at: Option<Measured>,
+    /// When it was told to stop and what it took then, while it takes too much.
+    stopped: Option<(Instant, Measured)>,
     /// Whether it was told to stop because the file system was nearly full, and that still is.
     was_blamed: bool,
 }
@@ -189,6 +191,12 @@ impl Watch {
         }
         let bytes = most.bytes_free - space.bytes_free;
         let files = most.files_free - space.files_free;
+        let bounded = || subjects.iter().filter(|subject| subject.bounds.is_some());
+        let mut stopped =
+            bounded().filter_map(|subject| self.known.get(&subject.session).and_then(|known| known.stopped));
+        if stopped.any(|(stopped_at, _)| now >= stopped_at + AGAIN_AFTER) {
+            return true;
+        }
         let is_new = subjects.iter().any(|subject| !self.known.contains_key(&subject.session));
         bytes > (least_bytes / SHRUNK_DIVISOR).min(SHRUNK_BYTES_MAX)
             || files > (least_files / SHRUNK_DIVISOR).min(SHRUNK_FILES_MAX)
@@ -225,7 +233,7 @@ impl Watch {
         let Some(running) = self.running.take() else { return Vec::new() };
         let now = Instant::now();
         self.measure_from = now + ((now - running.began) * PAUSE_FACTOR).min(MEASURE_MAX);
-        judge(&mut self.known, &running.subjects, &measured, running.is_low)
+        judge(&mut self.known, now, &running.subjects, &measured, running.is_low)
     }
 }
 
@@ -242,6 +250,7 @@ fn is_low(space: &Space) -> bool {
 /// What has to happen after a measurement of these subjects, in the same order; updates what is known.
 fn judge(
     known: &mut HashMap<SessionId, Known>,
+    now: Instant,
     subjects: &[Subject],
     measured: &HashMap<usize, Measured>,
     is_low: bool,
@@ -256,7 +265,7 @@ fn judge(
         if growth > most.map_or(BLAMELESS_BYTES, |(most, _)| most) {
             most = Some((growth, subject));
         }
-        let excess = subject.bounds.and_then(|bounds| excess(known, measured, &bounds));
+        let excess = subject.bounds.and_then(|bounds| excess(known, now, measured, &bounds));
         if let Some(reason) = excess {
             verdicts.push(Verdict::Stop { session: subject.session.clone(), reason });
         }
@@ -281,23 +290,26 @@ fn judge(
     verdicts
 }
 
-/// Why a sandbox has to stop, if its files take too much and more than when it was last told so.
-fn excess(known: &mut Known, measured: &Measured, bounds: &Bounds) -> Option<String> {
+/// Why a sandbox has to stop, if its files take too much and more than when it was last told so, or if that is long ago. Where
+/// nothing has begun since, nothing has to be ended.
+fn excess(known: &mut Known, now: Instant, measured: &Measured, bounds: &Bounds) -> Option<String> {
     let Bounds { bytes_max, files_max } = *bounds;
     if measured.bytes <= bytes_max && measured.files <= files_max {
-        known.stopped_at = None;
+        known.stopped = None;
         return None;
     }
-    let has_grown = known.stopped_at.is_none_or(|stopped| {
-        measured.bytes.saturating_sub(stopped.bytes) > bytes_max / AGAIN_DIVISOR
-            || measured.files.saturating_sub(stopped.files) > files_max / AGAIN_DIVISOR
-            // Nothing but the hand lives on after a stop, so all of this is new.
-            || measured.written > bytes_max / AGAIN_DIVISOR
-    });
-    if !has_grown {
-        return None;
+    if let Some((stopped_at, stopped)) = &mut known.stopped {
+        let has_grown = measured.bytes.saturating_sub(stopped.bytes) > bytes_max / AGAIN_DIVISOR
+            || measured.files.saturating_sub(stopped.files) > files_max / AGAIN_DIVISOR;
+        let has_had_time = now >= *stopped_at + AGAIN_AFTER;
+        if has_had_time && measured.processes == 0 {
+            *stopped_at = now;
+        }
+        if !has_grown && (!has_had_time || measured.processes == 0) {
+            return None;
+        }
     }
-    known.stopped_at = Some(*measured);
+    known.stopped = Some((now, *measured));
     Some(if measured.bytes > bytes_max {
         format!(
             "the files of this sandbox take {} MiB, and {} MiB are allowed",

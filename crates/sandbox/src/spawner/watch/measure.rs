@@ -37,8 +37,10 @@ pub(super) struct Measured {
     /// On disk, with a name or without.
     pub(super) bytes: u64,
     pub(super) files: u64,
-    /// What its living processes but the first have written since they began, wherever that is now.
+    /// What its living processes have written since they began, wherever that is now.
     pub(super) written: u64,
+    /// Living processes but the first.
+    pub(super) processes: u64,
 }
 
 impl Measured {
@@ -102,6 +104,7 @@ fn understand(report: &str) -> Option<HashMap<usize, Measured>> {
         one.bytes = one.bytes.saturating_add(next()?);
         one.files = one.files.saturating_add(next()?);
         one.written = one.written.saturating_add(next()?);
+        one.processes = one.processes.saturating_add(next()?);
     }
     report.ends_with("end\n").then_some(measured)
 }
@@ -132,7 +135,7 @@ fn walk_all(subjects: &[Subject]) -> io::Result<()> {
         for path in &subject.paths {
             // The session may just be ending; nothing is said of it then.
             if let Ok(walk::Measure { bytes, files }) = walk::measure(path) {
-                report(index, &Measured { bytes, files, written: 0 })?;
+                report(index, &Measured { bytes, files, ..Measured::default() })?;
             }
         }
     }
@@ -140,8 +143,8 @@ fn walk_all(subjects: &[Subject]) -> io::Result<()> {
 }
 
 fn report(index: usize, measured: &Measured) -> io::Result<()> {
-    let Measured { bytes, files, written } = measured;
-    say(&format!("{index} {bytes} {files} {written}"))
+    let Measured { bytes, files, written, processes } = measured;
+    say(&format!("{index} {bytes} {files} {written} {processes}"))
 }
 
 fn say(line: &str) -> io::Result<()> {
@@ -164,9 +167,8 @@ fn nameless(subjects: &[Subject]) -> Vec<Measured> {
             continue;
         };
         let process = Path::new("/proc").join(&name);
-        if name != subjects[index].hand.to_string().as_str() {
-            measured[index].written += written(&process);
-        }
+        measured[index].written += written(&process);
+        measured[index].processes += u64::from(name != subjects[index].hand.to_string().as_str());
         measured[index].bytes += held(&process, &mut seen[index], &mut left[index]);
     }
     measured

@@ -36,10 +36,13 @@ impl Scene {
 
     /// The verdicts on measured mebibytes and files, as the index of the sandbox and whether it is ended.
     fn judge(&mut self, measured: &[(u64, u64)], is_low: bool) -> Vec<(usize, bool)> {
-        let measured =
-            measured.iter().map(|(mib, files)| Measured { bytes: mib * MIB, files: *files, written: 0 });
+        let measured = measured.iter().map(|(mib, files)| Measured {
+            bytes: mib * MIB,
+            files: *files,
+            ..Measured::default()
+        });
         let measured = measured.enumerate().collect();
-        let verdicts = judge(&mut self.known, &self.subjects, &measured, is_low);
+        let verdicts = judge(&mut self.known, Instant::now(), &self.subjects, &measured, is_low);
         let index = |session: &SessionId| {
             self.subjects.iter().position(|subject| subject.session == *session).expect("one of these")
         };
@@ -67,16 +70,22 @@ fn a_sandbox_over_its_bound_is_stopped_and_again_only_after_it_has_grown() {
 }
 
 #[test]
-fn a_sandbox_that_fills_again_what_it_has_freed_is_stopped_again() {
+fn a_sandbox_that_makes_no_room_while_something_runs_is_stopped_again() {
     let mut scene = Scene::of(1);
-    let mut judge = |mib, written_mib| {
-        let measured = Measured { bytes: mib * MIB, files: 1, written: written_mib * MIB };
-        judge(&mut scene.known, &scene.subjects, &HashMap::from([(0, measured)]), false).len()
+    let start = Instant::now();
+    let mut judge = |seconds, mib, processes| {
+        let measured = Measured { bytes: mib * MIB, files: 1, written: 0, processes };
+        let now = start + Duration::from_secs(seconds);
+        judge(&mut scene.known, now, &scene.subjects, &HashMap::from([(0, measured)]), false).len()
     };
-    assert_eq!(judge(150, 150), 1);
-    assert_eq!(judge(150, 0), 0, "it may look around and remove files");
-    assert_eq!(judge(149, 149), 1, "it has removed them and written others before anybody looked");
-    assert_eq!(judge(90, 90), 0);
+    assert_eq!(judge(0, 150, 5), 1);
+    assert_eq!(judge(29, 150, 5), 0, "it may look around and remove files");
+    assert_eq!(judge(30, 150, 0), 0, "nothing has begun since");
+    assert_eq!(judge(59, 150, 1), 0);
+    assert_eq!(judge(60, 149, 1), 1, "or it has filled again what it had freed");
+    assert_eq!(judge(89, 149, 1), 0);
+    assert_eq!(judge(90, 149, 1), 1);
+    assert_eq!(judge(99, 90, 1), 0);
 }
 
 #[test]
@@ -100,9 +109,15 @@ fn on_a_full_file_system_who_grew_most_is_stopped_and_then_ended() {
 fn a_sandbox_is_blamed_for_what_it_has_written_to_files_without_a_name() {
     let mut scene = Scene::of(2);
     scene.judge(&[(10, 1), (10, 1)], false);
-    let hidden = Measured { bytes: 10 * MIB, files: 1, written: 500 * MIB };
-    let plain = Measured { bytes: 11 * MIB, files: 1, written: 0 };
-    let verdicts = judge(&mut scene.known, &scene.subjects, &HashMap::from([(0, plain), (1, hidden)]), true);
+    let hidden = Measured { bytes: 10 * MIB, files: 1, written: 500 * MIB, processes: 1 };
+    let plain = Measured { bytes: 11 * MIB, files: 1, ..Measured::default() };
+    let verdicts = judge(
+        &mut scene.known,
+        Instant::now(),
+        &scene.subjects,
+        &HashMap::from([(0, plain), (1, hidden)]),
+        true,
+    );
     assert!(
         matches!(&verdicts[..], [Verdict::Stop { session, .. }] if *session == scene.subjects[1].session)
     );
