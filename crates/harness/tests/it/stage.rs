@@ -15,7 +15,6 @@ use api::ids::EventId;
 use api::ids::Ids;
 use api::ids::SessionId;
 use api::ids::WorkspaceId;
-use api::sessions::SessionAgent;
 use api::time::Clock;
 use api::time::Timestamp;
 use async_trait::async_trait;
@@ -51,6 +50,8 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
+
+use crate::yard::agent;
 
 /// What a stage may have otherwise than usual.
 #[derive(Clone)]
@@ -114,20 +115,9 @@ impl Stage {
     }
 
     pub(crate) async fn session(&self) -> SessionRecord {
-        let agent: SessionAgent = serde_json::from_value(json!({
-            "type": "agent", "id": self.ids.make::<api::ids::kind::Agent>(), "version": 1, "name": "tester", "description": null,
-            "model": {"id": "m", "effort": {"type": "high"}, "inference_geo": null, "speed": "standard"},
-            "system": null, "mcp_servers": [], "skills": [], "multiagent": null,
-            "tools": [{
-                "type": "agent_toolset_20260401", "configs": [],
-                "default_config": {"enabled": true, "permission_policy": {"type": "always_allow"}},
-            }],
-            "execution_identity": {"type": "service_account"},
-        }))
-        .unwrap();
         let new = CreateSession {
             workspace: self.workspace.clone(),
-            agent,
+            agent: agent(&self.ids),
             environment_id: self.environment().await,
             environment: SessionEnvironment::default(),
             title: None,

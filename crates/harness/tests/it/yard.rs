@@ -207,7 +207,8 @@ fn begin(
     harness
 }
 
-fn agent(ids: &Ids) -> SessionAgent {
+/// An agent with every built-in tool, which asks nobody.
+pub(crate) fn agent(ids: &Ids) -> SessionAgent {
     serde_json::from_value(json!({
         "type": "agent", "id": ids.make::<api::ids::kind::Agent>(), "version": 1, "name": "tester", "description": null,
         "model": {"id": "m", "effort": {"type": "high"}, "inference_geo": null, "speed": "standard"},
