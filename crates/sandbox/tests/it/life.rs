@@ -1,6 +1,5 @@
 //! Making, ending, losing and making again.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use api::ids::SessionId;
@@ -11,8 +10,8 @@ use crate::ground::Ground;
 use crate::ground::children;
 use crate::ground::exists;
 use crate::ground::kill;
-use crate::ground::text;
 use crate::ground::until;
+use crate::traces::groups;
 
 #[tokio::test]
 async fn what_a_session_writes_outlives_its_sandbox() {
@@ -48,19 +47,6 @@ async fn a_hostile_former_life_does_not_reach_the_host() {
     let hands = ground.provision(&spec).await;
     assert_eq!(hands.bash("stat -c %F /proc /dev /sys /tmp /usr /mnt | sort -u").await, "directory");
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
-}
-
-#[tokio::test]
-async fn two_sessions_see_nothing_of_each_other() {
-    let ground = Ground::new();
-    let (_, one) = ground.sandbox().await;
-    let (_, other) = ground.sandbox().await;
-    one.bash("echo mine > /tmp/mine; mkfifo /dev/shm/pipe; sleep 4711 > /dev/null 2>&1 &").await;
-    let sleepers = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c 'sleep 471[1]'; true";
-    assert_eq!(one.bash(sleepers).await, "1");
-    assert_eq!(one.bash("test -e /tmp/mine -a -e /dev/shm/pipe && echo there").await, "there");
-    assert_eq!(other.bash(sleepers).await, "0");
-    assert_eq!(other.bash("test -e /tmp/mine -o -e /dev/shm/pipe || echo absent").await, "absent");
 }
 
 #[tokio::test]
@@ -185,20 +171,6 @@ async fn a_data_folder_may_have_a_long_path() {
     assert_eq!(hands.bash("echo here").await, "here");
 }
 
-#[tokio::test]
-async fn file_tools_work_on_the_files_of_the_sandbox() {
-    let ground = Ground::new();
-    let (_, hands) = ground.sandbox().await;
-    let write =
-        hands.tool("write", &serde_json::json!({ "file_path": "/workspace/a.txt", "content": "hello" }));
-    let outcome = hands.sandbox.execute(&write).await.unwrap();
-    assert!(!outcome.is_error, "{}", text(&outcome));
-    assert_eq!(hands.bash("cat /workspace/a.txt; ln -s /etc/shadow /workspace/link").await, "hello");
-    let read = hands.tool("read", &serde_json::json!({ "file_path": "/workspace/link" }));
-    let outcome = hands.sandbox.execute(&read).await.unwrap();
-    assert!(outcome.is_error, "{}", text(&outcome));
-}
-
 /// What a spawner's sandboxes could leave on the host.
 #[derive(Debug, PartialEq, Eq)]
 struct Traces {
@@ -211,29 +183,9 @@ struct Traces {
 impl Traces {
     fn of(spawner: i32, data_dir: &Path) -> Self {
         let mounts = std::fs::read_to_string(format!("/proc/{spawner}/mountinfo")).unwrap().lines().count();
-        let found = data_dir.metadata().unwrap();
-        let name = format!("journeyman-{:x}-{:x}", found.dev(), found.ino());
-        let groups = groups_below(Path::new("/sys/fs/cgroup"), &name);
         let fds = std::fs::read_dir(format!("/proc/{spawner}/fd")).unwrap().count();
-        Self { mounts, groups, processes: children(spawner).len(), fds }
+        Self { mounts, groups: groups(data_dir), processes: children(spawner).len(), fds }
     }
-}
-
-/// Counts the control groups in every group of this name.
-fn groups_below(folder: &Path, name: &str) -> usize {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    let folders =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
-    folders
-        .map(|path| {
-            if path.ends_with(name) {
-                let entries = std::fs::read_dir(path).unwrap().flatten();
-                entries.filter(|entry| entry.path().is_dir()).count()
-            } else {
-                groups_below(&path, name)
-            }
-        })
-        .sum()
 }
 
 fn is_empty(data_dir: &Path, name: &str) -> bool {
