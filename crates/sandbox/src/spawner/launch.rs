@@ -110,8 +110,8 @@ impl Launcher {
         self.begin(hand, files, own, &plan.kind)
     }
 
-    /// Bounds what is written to a session's folders, before the hand is born: it sees what is mounted then. What is to
-    /// become a layer stays where the layers are, and is watched.
+    /// Bounds what is written to a session's folders, before the hand is told what it is to be: it sees what is mounted then.
+    /// What is to become a layer stays where the layers are, and is watched.
     pub(super) fn bound(&mut self, own: SessionFiles, kind: &Kind) -> io::Result<SessionFiles> {
         if kind.makes_layer {
             return Ok(own);
@@ -126,13 +126,23 @@ impl Launcher {
         own: SessionFiles,
         kind: &Kind,
     ) -> io::Result<Launched> {
-        let begun = (|| {
-            launched.group.limit(&kind.limits)?;
-            let spec = self.spec(files, own, kind, launched.range.as_ref())?;
-            let spec = serde_json::to_vec(&Order::Sandbox(spec))?;
-            socket::send(launched.control.as_fd(), &spec, &[])
-        })();
-        match begun {
+        let order = self.spec(files, own, kind, launched.range.as_ref()).map(Order::Sandbox);
+        self.instruct(launched, &kind.limits, order)
+    }
+
+    /// Tells a hand that waits what it is to be, within bounds. One that cannot be told is ended.
+    fn instruct(
+        &mut self,
+        launched: Launched,
+        limits: &Limits,
+        order: io::Result<Order>,
+    ) -> io::Result<Launched> {
+        let told = launched
+            .group
+            .limit(limits)
+            .and(order)
+            .and_then(|order| socket::send(launched.control.as_fd(), &serde_json::to_vec(&order)?, &[]));
+        match told {
             Ok(()) => Ok(launched),
             Err(error) => {
                 self.undo(launched);
@@ -168,19 +178,9 @@ impl Launcher {
     pub(super) fn employ(&mut self, files: &Files, folder: PathBuf, work: Work) -> io::Result<Launched> {
         let limits = Limits::default();
         let launched = self.make(&limits)?;
-        let begun = (|| {
-            launched.group.limit(&limits)?;
-            let identity = self.owners.identity(launched.range.as_ref());
-            let order = Order::Layer(LayerSpec { identity, stage: files.stage.clone(), folder, work });
-            socket::send(launched.control.as_fd(), &serde_json::to_vec(&order)?, &[])
-        })();
-        match begun {
-            Ok(()) => Ok(launched),
-            Err(error) => {
-                self.undo(launched);
-                Err(error)
-            }
-        }
+        let identity = self.owners.identity(launched.range.as_ref());
+        let order = Order::Layer(LayerSpec { identity, stage: files.stage.clone(), folder, work });
+        self.instruct(launched, &limits, Ok(order))
     }
 
     /// Ends a hand that was not used.

@@ -136,7 +136,7 @@ impl Volumes {
 
     /// Bounds what is written for a session, whose folder is there, from now on; answers where `upper` and `work` are.
     ///
-    /// To be called before the hand is started: that one sees what is mounted at that moment.
+    /// To be called before the hand is told what it is to be: it sees what is mounted at that moment.
     pub(super) fn prepare(&mut self, folder: &Path, limits: &Limits) -> io::Result<PathBuf> {
         let disk = folder.join(DISK);
         if kept(folder) == Kept::InMemory && !is_mounted(&disk)? {
