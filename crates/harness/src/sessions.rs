@@ -5,10 +5,10 @@ use std::sync::Arc;
 use api::body::Metadata;
 use api::emitted::Emitted;
 use api::entry::NewEntry;
-use api::entry::SESSION_CREATED;
 use api::entry::raw;
 use api::environments::SessionEnvironment;
 use api::errors::Error;
+use api::event_kinds::EventKind;
 use api::events::ClientEvent;
 use api::ids::EnvironmentId;
 use api::ids::EventId;
@@ -18,6 +18,7 @@ use api::ids::WorkspaceId;
 use api::sessions::Progress;
 use api::sessions::SessionAgent;
 use api::sessions::SessionChanges;
+use api::sessions::SessionStatus;
 use api::sessions::SessionUpdate;
 use api::time::Timestamp;
 use api::tools;
@@ -77,7 +78,7 @@ impl Harness {
             agent_version: agent.version,
             environment_id,
             thread,
-            status: if is_born_running { "running" } else { "idle" }.to_owned(),
+            status: if is_born_running { SessionStatus::Running } else { SessionStatus::Idle },
             title,
             metadata: raw(&metadata).get().to_owned(),
             agent: agent.render(),
@@ -111,14 +112,14 @@ impl Harness {
         session: &SessionRecord,
         update: SessionUpdate,
     ) -> Result<SessionRecord, Error> {
-        if session.status == "terminated" || session.archived_at.is_some() {
+        if session.status == SessionStatus::Terminated || session.archived_at.is_some() {
             return Err(error::ended(&session.id));
         }
         let change = change(session, &update)?;
         let Some((event, facts, patch)) = change else {
             return Ok(session.clone());
         };
-        if facts.is_some() && session.status != "idle" {
+        if facts.is_some() && session.status != SessionStatus::Idle {
             let message =
                 format!("agent: session `{}` is {}; wait until it is idle", session.id, session.status);
             return Err(Error::invalid(message));
@@ -141,15 +142,18 @@ impl Harness {
         let agent_name = agent_of(session)?.name;
         let thread_ended =
             Emitted::ThreadTerminated { session_thread_id: session.thread.clone(), agent_name };
-        let events =
-            if session.status == "terminated" { vec![] } else { vec![thread_ended, Emitted::Terminated] };
+        let events = if session.status == SessionStatus::Terminated {
+            vec![]
+        } else {
+            vec![thread_ended, Emitted::Terminated]
+        };
         let entries = events.iter().map(|event| entry(parts, &session.thread, event, None));
         let append = Append {
             session: session.key,
             fence: Fence::Lease { epoch },
             entries: entries.collect(),
             patch: Patch {
-                status: Some("terminated".to_owned()),
+                status: Some(SessionStatus::Terminated),
                 archived_at: Some(now),
                 release: true,
                 ..Patch::default()
@@ -179,7 +183,7 @@ impl Harness {
     /// Takes the lease of a session that is at rest, so that nothing can start meanwhile.
     async fn hold_idle(&self, attempt: &str, session: &SessionRecord) -> Result<i64, Error> {
         let parts = &self.0.parts;
-        if matches!(session.status.as_str(), "running" | "rescheduling") || session.runnable {
+        if session.status.is_working() || session.runnable {
             return Err(running(attempt, session));
         }
         // Under a name of its own, so that a message that arrives now does not start a driver on this lease.
@@ -228,7 +232,7 @@ fn entry(parts: &Parts, thread: &ThreadId, event: &Emitted, private: Option<Arc<
     let now = parts.clock.now();
     NewEntry {
         thread: thread.clone(),
-        kind: Arc::from(event.kind()),
+        kind: event.kind(),
         public: Some(event.public(&id)),
         id,
         private,
@@ -243,7 +247,7 @@ fn created(agent: &SessionAgent, thread: &ThreadId, id: EventId, now: Timestamp)
     NewEntry {
         thread: thread.clone(),
         id,
-        kind: Arc::from(SESSION_CREATED),
+        kind: EventKind::JournalSessionCreated,
         public: None,
         private: Some(raw(&facts(agent, thread))),
         created_at: now,
