@@ -7,6 +7,9 @@ pub(crate) fn wire(attempt: &str, id: &api::ids::SessionId, error: &store::Error
     match error {
         store::Error::SessionEnded { .. } => ended(id),
         store::Error::NotFound { .. } => Error::not_found(format!("session `{id}` was not found")),
+        store::Error::NotWaiting { call } => {
+            Error::invalid(format!("{call} belongs to no call that waits for such an answer"))
+        }
         other => {
             tracing::error!(session.id = %id, error = %other, "{attempt} session {id} failed");
             Error::internal(format!("the server could not {attempt} session `{id}`; see its log"))

@@ -29,6 +29,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../../migrations/sqlite/0003_build.sql"),
         postgres: include_str!("../../../migrations/postgres/0003_build.sql"),
     },
+    Migration {
+        version: 5,
+        name: "thread",
+        sqlite: include_str!("../../../migrations/sqlite/0005_thread.sql"),
+        postgres: include_str!("../../../migrations/postgres/0005_thread.sql"),
+    },
 ];
 
 /// Key of the advisory lock under which a PostgreSQL schema is changed: the first letters of the program's name.

@@ -5,9 +5,11 @@
 
 mod brain;
 mod builds;
+mod calls;
 mod layers;
 mod life;
 mod stage;
+mod threads;
 mod troubles;
 mod turns;
 mod warm;
