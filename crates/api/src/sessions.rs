@@ -275,11 +275,6 @@ impl Session<'_> {
              \"created_at\":\"{created_at}\",\"updated_at\":\"{updated_at}\",\"archived_at\":{archived_at}}}"
         )
     }
-
-    /// The answer to a delete.
-    pub fn render_deleted(id: &SessionId) -> String {
-        format!("{{\"id\":\"{id}\",\"type\":\"session_deleted\"}}")
-    }
 }
 
 impl Progress {

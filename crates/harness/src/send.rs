@@ -5,7 +5,6 @@ use std::sync::Arc;
 use api::entry::NewEntry;
 use api::entry::raw;
 use api::entry::render;
-use api::errors::Error;
 use api::events::ClientEvent;
 use api::events::ClientEventKind;
 use api::ids::Ids;
@@ -19,9 +18,9 @@ use store::Fence;
 use store::Patch;
 use store::SessionRecord;
 
+use crate::Error;
 use crate::Harness;
 use crate::crash;
-use crate::error;
 use crate::shell;
 
 impl Harness {
@@ -32,7 +31,7 @@ impl Harness {
         events: Vec<ClientEvent>,
     ) -> Result<Vec<String>, Error> {
         if session.status == "terminated" || session.archived_at.is_some() {
-            return Err(error::ended(&session.id));
+            return Err(Error::Ended { id: session.id.clone() });
         }
         for (index, event) in events.iter().enumerate() {
             check(index, event, session)?;
@@ -44,7 +43,7 @@ impl Harness {
         let answers = entries.iter().filter_map(|entry| entry.public.as_deref().map(|raw| render(raw, None)));
         let answers = answers.collect();
         let stored = self.append_for_client(session.key, entries, Patch::default()).await;
-        stored.map_err(|source| error::wire("send events to", &session.id, &source))?;
+        stored.map_err(|source| Error::of_session("send events to", &session.id, source))?;
         Ok(answers)
     }
 

@@ -11,6 +11,7 @@ use api::entry::raw;
 use api::ids::Ids;
 use api::time::Clock;
 use store::Append;
+use store::EnvironmentColumns;
 use store::EnvironmentRecord;
 use store::Fence;
 use store::NewSession;
@@ -39,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
     let ids = Ids::new(clock.clone());
     let store = Store::open(&target, clock.clone()).await?;
     let environment = environment(&ids, &clock);
-    store.insert_environment(&environment).await?;
+    store.insert(&environment).await?;
 
     let mut tasks = tokio::task::JoinSet::new();
     let deadline = Duration::from_secs(seconds);
@@ -103,16 +104,8 @@ async fn write(
 }
 
 fn environment(ids: &Ids, clock: &Clock) -> EnvironmentRecord {
-    EnvironmentRecord {
-        id: ids.make(),
-        workspace: ids.make(),
-        name: "bench".to_owned(),
-        created_at: clock.now(),
-        updated_at: clock.now(),
-        archived_at: None,
-        body: "{}".to_owned(),
-        sandbox: None,
-    }
+    let columns = EnvironmentColumns { name: "bench".to_owned(), body: "{}".to_owned(), sandbox: None };
+    EnvironmentRecord::new(ids.make(), ids.make(), clock.now(), columns)
 }
 
 fn session(ids: &Ids, clock: &Clock, environment: &EnvironmentRecord) -> SessionRecord {

@@ -19,7 +19,7 @@ use crate::limits;
 
 /// A value on its way into or out of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
     Null,
     Int(i64),
     Text(String),
@@ -94,7 +94,12 @@ pub enum Order {
 impl Select {
     /// Starts with a text that ends in a condition whose parameter is `$1`.
     pub(crate) fn new(sql: &str, first: impl Into<Value>) -> Self {
-        Self { sql: sql.to_owned(), args: vec![first.into()] }
+        Self::with(sql, vec![first.into()])
+    }
+
+    /// The same with parameters `$1` and on.
+    pub(crate) fn with(sql: &str, args: Vec<Value>) -> Self {
+        Self { sql: sql.to_owned(), args }
     }
 
     pub(crate) fn push(&mut self, sql: &str) {
@@ -169,7 +174,7 @@ impl Order {
 
 /// A row, read from left to right.
 #[derive(Debug)]
-pub(crate) struct Row(std::vec::IntoIter<Value>);
+pub struct Row(std::vec::IntoIter<Value>);
 
 impl Row {
     pub(crate) fn new(values: Vec<Value>) -> Self {

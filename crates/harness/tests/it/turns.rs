@@ -1,5 +1,6 @@
 //! Whole turns: store, loop and model client together.
 
+use harness::Error;
 use serde_json::Value;
 use serde_json::json;
 use store::Signal;
@@ -232,8 +233,10 @@ async fn a_running_session_can_be_neither_archived_nor_deleted() {
     stage.say(&session, "go").await;
     stage.model.request(0).await;
     let row = stage.row(&session).await;
-    assert_eq!(stage.harness.archive_session(&row).await.unwrap_err().status, 400);
-    assert_eq!(stage.harness.delete_session(&row).await.unwrap_err().status, 400);
+    let archived = stage.harness.archive_session(&row).await;
+    assert!(matches!(archived, Err(Error::Running { attempt: "archive", .. })));
+    let deleted = stage.harness.delete_session(&row).await;
+    assert!(matches!(deleted, Err(Error::Running { attempt: "delete", .. })));
     stage.send(&session, json!([{"type": "user.interrupt"}])).await;
     stage.until(&session, "session.status_idle", 1).await;
     let archived = stage.harness.archive_session(&stage.row(&session).await).await.unwrap();
@@ -241,8 +244,7 @@ async fn a_running_session_can_be_neither_archived_nor_deleted() {
     let kinds = stage.kinds(&session).await;
     assert_eq!(kinds[kinds.len() - 2..], ["session.thread_status_terminated", "session.status_terminated"]);
     let events = api::events::parse_send(br#"{"events":[{"type":"user.interrupt"}]}"#).unwrap();
-    let error = stage.harness.send(&archived, events).await.unwrap_err();
-    assert_eq!((error.status, error.retry), (409, Some(false)));
+    assert!(matches!(stage.harness.send(&archived, events).await, Err(Error::Ended { .. })));
 }
 
 #[tokio::test]

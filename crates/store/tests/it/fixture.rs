@@ -14,6 +14,7 @@ use api::time::Timestamp;
 use serde_json::json;
 use store::Append;
 use store::Claim;
+use store::EnvironmentColumns;
 use store::EnvironmentRecord;
 use store::Fence;
 use store::NewSession;
@@ -56,7 +57,7 @@ impl World {
         let ids = Ids::new(Clock::system());
         let (workspace, environment) = (ids.make(), ids.make());
         let world = Self { store, target, clock, ids, workspace, environment, _folder: folder };
-        world.store.insert_environment(&world.environment_record(&world.environment)).await.unwrap();
+        world.store.insert(&world.environment_record(&world.environment)).await.unwrap();
         Some(world)
     }
 
@@ -69,17 +70,12 @@ impl World {
     }
 
     pub(crate) fn environment_record(&self, id: &EnvironmentId) -> EnvironmentRecord {
-        let now = self.clock.now();
-        EnvironmentRecord {
-            id: id.clone(),
-            workspace: self.workspace.clone(),
+        let columns = EnvironmentColumns {
             name: "plain".to_owned(),
-            created_at: now,
-            updated_at: now,
-            archived_at: None,
             body: json!({"id": id, "type": "environment"}).to_string(),
             sandbox: None,
-        }
+        };
+        EnvironmentRecord::new(id.clone(), self.workspace.clone(), self.clock.now(), columns)
     }
 
     pub(crate) fn session_record(&self) -> SessionRecord {
