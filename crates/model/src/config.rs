@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::prices::Price;
 use crate::secret::Secret;
+use crate::timeouts::Timeouts;
 
 /// All of it. Empty by default: then every model is unknown.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -75,8 +76,8 @@ pub struct MessagesConfig {
     pub thinking: Thinking,
     /// Whether and for how long prompts are cached.
     pub prompt_cache: PromptCache,
-    /// Longest silence of the provider, before its first byte and between two pieces of its reply.
-    pub idle_timeout_ms: u64,
+    /// How long it may take.
+    pub timeouts: Timeouts,
 }
 
 /// How a key is sent.
@@ -140,8 +141,8 @@ pub struct ChatConfig {
     pub send_effort: bool,
     /// Send earlier thinking back as `reasoning_content`.
     pub send_reasoning: bool,
-    /// Longest silence of the provider, before its first byte and between two pieces of its reply.
-    pub idle_timeout_ms: u64,
+    /// How long it may take.
+    pub timeouts: Timeouts,
 }
 
 /// Name of the field that limits the output of a chat completion.
@@ -193,7 +194,7 @@ impl Default for MessagesConfig {
             max_tokens: 32_000,
             thinking: Thinking::default(),
             prompt_cache: PromptCache::default(),
-            idle_timeout_ms: 180_000,
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -209,7 +210,7 @@ impl Default for ChatConfig {
             max_tokens_field: MaxTokensField::default(),
             send_effort: false,
             send_reasoning: false,
-            idle_timeout_ms: 300_000,
+            timeouts: Timeouts::default(),
         }
     }
 }
