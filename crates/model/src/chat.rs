@@ -12,6 +12,8 @@ use reqwest::header::HeaderMap;
 use crate::chat_prompt;
 use crate::config::ChatConfig;
 use crate::config::ModelConfig;
+use crate::history;
+use crate::history::Protocol;
 use crate::models::ConfigError;
 use crate::secret::Secret;
 use crate::upstream::Parts;
@@ -62,7 +64,8 @@ impl Chat {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Reply, Failure> {
         let max_tokens = model.max_tokens.or(self.config.max_tokens);
-        let body = chat_prompt::body(request, upstream_model, max_tokens, &self.config);
+        let conversation = history::filter(&request.messages, Protocol::Chat);
+        let body = chat_prompt::body(request, &conversation, upstream_model, max_tokens, &self.config);
         let mut events = self.upstream.post(HeaderMap::new(), body).await?;
         let mut decoder = Decoder::new(&self.upstream, progress, &request.tools);
         while let Some(event) = events.next().await? {

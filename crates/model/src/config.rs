@@ -139,10 +139,27 @@ pub struct ChatConfig {
     pub max_tokens_field: MaxTokensField,
     /// Send the agent's effort as `reasoning_effort`.
     pub send_effort: bool,
-    /// Send earlier thinking back as `reasoning_content`.
-    pub send_reasoning: bool,
+    /// When the thinking that the server sent goes back to it, under the name that it used.
+    pub send_reasoning: SendReasoning,
+    /// Ask for counts of tokens with `stream_options`.
+    pub stream_options: bool,
+    /// Say `null` instead of an empty text for a message of the model that only calls tools.
+    pub null_content: bool,
     /// How long it may take.
     pub timeouts: Timeouts,
+}
+
+/// When a server gets back the thinking that it sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendReasoning {
+    /// With messages that call tools.
+    #[default]
+    Calls,
+    /// With every message.
+    Always,
+    /// With none.
+    Never,
 }
 
 /// Name of the field that limits the output of a chat completion.
@@ -209,7 +226,9 @@ impl Default for ChatConfig {
             max_tokens: None,
             max_tokens_field: MaxTokensField::default(),
             send_effort: false,
-            send_reasoning: false,
+            send_reasoning: SendReasoning::default(),
+            stream_options: true,
+            null_content: false,
             timeouts: Timeouts::default(),
         }
     }

@@ -15,6 +15,8 @@ use crate::config::Auth;
 use crate::config::MessagesConfig;
 use crate::config::ModelConfig;
 use crate::config::Thinking;
+use crate::history;
+use crate::history::Protocol;
 use crate::models::ConfigError;
 use crate::prompt;
 use crate::prompt::Settings;
@@ -82,7 +84,8 @@ impl Messages {
             thinking: thinking(model.thinking.unwrap_or(self.config.thinking), upstream_model),
             cache: self.config.prompt_cache,
         };
-        let body = prompt::body(request, &settings);
+        let conversation = history::filter(&request.messages, Protocol::Messages);
+        let body = prompt::body(request, &conversation, &settings);
         let mut events = self.upstream.post(self.betas(request), body).await?;
         let mut decoder = Decoder::new(&self.upstream, progress, &request.tools);
         while let Some(event) = events.next().await? {

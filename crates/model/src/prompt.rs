@@ -35,10 +35,10 @@ const INFALLIBLE: &str = "a string takes any text";
 /// Marked messages of the user.
 const MARKED_MESSAGES_MAX: usize = 2;
 
-/// Writes the body.
-pub(crate) fn body(request: &Request, settings: &Settings<'_>) -> String {
+/// Writes the body; `messages` is the conversation as it is sent.
+pub(crate) fn body(request: &Request, messages: &[Message], settings: &Settings<'_>) -> String {
     let mark = mark(settings.cache);
-    let mut out = String::with_capacity(size(request));
+    let mut out = String::with_capacity(size(request, messages));
     out.push_str("{\"model\":");
     raw::push_quoted(&mut out, settings.model);
     write!(out, ",\"max_tokens\":{},\"stream\":true", settings.max_tokens).expect(INFALLIBLE);
@@ -66,7 +66,7 @@ pub(crate) fn body(request: &Request, settings: &Settings<'_>) -> String {
         out.push_str(mark.unwrap_or_default());
         out.push_str("}]");
     }
-    push_messages(&mut out, &request.messages, mark);
+    push_messages(&mut out, messages, mark);
     out.push('}');
     out
 }
@@ -130,7 +130,7 @@ fn push_marked(out: &mut String, object: &RawValue, mark: Option<&str>) {
     }
 }
 
-fn size(request: &Request) -> usize {
-    let blocks = request.messages.iter().flat_map(|message| &message.content).chain(&request.tools);
+fn size(request: &Request, messages: &[Message]) -> usize {
+    let blocks = messages.iter().flat_map(|message| &message.content).chain(&request.tools);
     blocks.map(|block| block.get().len() + 64).sum::<usize>() + request.system.len() + 512
 }

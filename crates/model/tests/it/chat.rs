@@ -143,12 +143,11 @@ async fn a_missing_done_is_forgiven_after_a_finish_reason_only() {
 async fn the_conversation_is_translated_with_results_images_and_errors() {
     let server = ModelServer::start().await;
     server.push(Reply::stream().chat_delta(&json!({"content": "x"})).chat_stop("stop"));
-    let image =
-        json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}});
+    let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}});
     let conversation = vec![
         user(&[text("look"), image.clone()]),
         assistant(&[
-            json!({"type": "thinking", "thinking": "hm", "signature": ""}),
+            json!({"type": "thinking", "thinking": "hm", "signature": "", "field": "reasoning_content"}),
             text("Calling."),
             json!({"type": "tool_use", "id": "a", "name": "bash", "input": {"command": "ls"}}),
             json!({"type": "tool_use", "id": "b", "name": "read", "input": {}}),
@@ -159,13 +158,13 @@ async fn the_conversation_is_translated_with_results_images_and_errors() {
             text("and now?"),
         ]),
     ];
-    let settings = "max_tokens = 99\nmax_tokens_field = 'max_completion_tokens'\nsend_effort = true\nsend_reasoning = true";
+    let settings = "max_tokens = 99\nmax_tokens_field = 'max_completion_tokens'\nsend_effort = true";
     let request = Request { effort: Some("max".to_owned()), ..request(conversation) };
     reply(&chat_with(&server, settings), &request).await;
     let sent = server.request(0).await;
     assert_eq!(sent.path, "/v1/chat/completions");
     assert_eq!(sent.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
-    let shown = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}});
+    let shown = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
     let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
     let hint = "[the next message of the user shows what this tool returned]";
     let tool: Value = serde_json::from_str(bash().get()).unwrap();
