@@ -11,10 +11,14 @@ use reqwest::header::HeaderMap;
 
 use crate::chat_prompt;
 use crate::config::ChatConfig;
+use crate::config::MaxTokensField;
 use crate::config::ModelConfig;
+use crate::config::SendReasoning;
 use crate::history;
 use crate::history::Protocol;
 use crate::models::ConfigError;
+use crate::quirks::Quirk;
+use crate::quirks::Quirks;
 use crate::secret::Secret;
 use crate::upstream::Parts;
 use crate::upstream::Upstream;
@@ -26,6 +30,7 @@ use decoder::Decoder;
 pub(crate) struct Chat {
     config: ChatConfig,
     upstream: Upstream,
+    quirks: Quirks,
 }
 
 impl Chat {
@@ -52,7 +57,7 @@ impl Chat {
             timeouts: config.timeouts,
             client,
         };
-        Ok(Self { config: config.clone(), upstream: Upstream::new(parts)? })
+        Ok(Self { config: config.clone(), upstream: Upstream::new(parts)?, quirks: Quirks::default() })
     }
 
     /// Asks for a reply.
@@ -65,8 +70,14 @@ impl Chat {
     ) -> Result<Reply, Failure> {
         let max_tokens = model.max_tokens.or(self.config.max_tokens);
         let conversation = history::filter(&request.messages, Protocol::Chat);
-        let body = chat_prompt::body(request, &conversation, upstream_model, max_tokens, &self.config);
-        let mut events = self.upstream.post(HeaderMap::new(), body).await?;
+        let mut events = loop {
+            let config = self.learned_config(upstream_model);
+            let body = chat_prompt::body(request, &conversation, upstream_model, max_tokens, &config);
+            match self.upstream.post(HeaderMap::new(), body).await {
+                Err(failure) if self.quirks.learn(upstream_model, Quirk::CHAT, &failure) => {}
+                answered => break answered?,
+            }
+        };
         let mut decoder = Decoder::new(&self.upstream, progress, &request.tools);
         while let Some(event) = events.next().await? {
             if event.data.trim() == "[DONE]" {
@@ -82,5 +93,21 @@ impl Chat {
             }
         }
         decoder.finish(request.messages.len())
+    }
+
+    /// The configuration, but for what the model was found not to take.
+    fn learned_config(&self, model: &str) -> ChatConfig {
+        let mut config = self.config.clone();
+        for quirk in Quirk::CHAT.iter().filter(|quirk| self.quirks.has(model, **quirk)) {
+            match quirk {
+                Quirk::NoStreamOptions => config.stream_options = false,
+                Quirk::NoEffort => config.send_effort = false,
+                Quirk::MaxCompletionTokens => config.max_tokens_field = MaxTokensField::MaxCompletionTokens,
+                Quirk::AllReasoning => config.send_reasoning = SendReasoning::Always,
+                Quirk::NoReasoning => config.send_reasoning = SendReasoning::Never,
+                Quirk::NoThinking => {}
+            }
+        }
+        config
     }
 }

@@ -105,7 +105,7 @@ impl UpstreamError {
     }
 }
 
-/// What a list of faults in fields says, in the form of FastAPI: places and reasons. The inputs that it quotes stay out.
+/// The places and reasons of a list of faults in fields, in the form of `FastAPI`. The inputs that it quotes stay out.
 fn complaints(value: &Value) -> String {
     let faults = value.as_array().or_else(|| value["detail"].as_array());
     let one = |fault: &Value| {

@@ -90,7 +90,7 @@ impl Filter {
             match fields.string("type").as_deref() {
                 Some("text") => blocks.extend(block::text(block, &fields)),
                 Some("thinking" | "redacted_thinking") => {
-                    blocks.extend(block::thinking(block, &fields, self.protocol))
+                    blocks.extend(block::thinking(block, &fields, self.protocol));
                 }
                 Some("tool_use") => {
                     let id = fields.string("id").unwrap_or_default().into_owned();
@@ -127,12 +127,12 @@ impl Filter {
             }
             let id = fields.string("tool_use_id").unwrap_or_default();
             // Calls of one id have their results in the order of the calls.
-            match self.calls.iter_mut().find(|call| call.result.is_none() && call.id == id) {
-                Some(call) => call.result = Some(block::result(block, &fields, &call.sent, &mut self.media)),
-                None => {
-                    rest.push(said(ORPHAN));
-                    rest.extend(block::content(&fields, &mut self.media));
-                }
+            let call = self.calls.iter_mut().find(|call| call.result.is_none() && call.id == id);
+            if let Some(call) = call {
+                call.result = Some(block::result(block, &fields, &call.sent, &mut self.media));
+            } else {
+                rest.push(said(ORPHAN));
+                rest.extend(block::content(&fields, &mut self.media));
             }
         }
         let mut content = self.results();

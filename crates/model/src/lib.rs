@@ -21,6 +21,7 @@ mod models;
 mod pattern;
 mod prices;
 mod prompt;
+mod quirks;
 mod raw;
 mod script;
 mod scripted;

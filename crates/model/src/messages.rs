@@ -3,6 +3,7 @@
 mod decoder;
 
 use api::completion::Failure;
+use api::completion::Message;
 use api::completion::Progress;
 use api::completion::Reply;
 use api::completion::Request;
@@ -20,6 +21,8 @@ use crate::history::Protocol;
 use crate::models::ConfigError;
 use crate::prompt;
 use crate::prompt::Settings;
+use crate::quirks::Quirk;
+use crate::quirks::Quirks;
 use crate::secret::Secret;
 use crate::upstream::Parts;
 use crate::upstream::Upstream;
@@ -37,6 +40,7 @@ const FAST_BETA: &str = "fast-mode-2026-02-01";
 pub(crate) struct Messages {
     config: MessagesConfig,
     upstream: Upstream,
+    quirks: Quirks,
 }
 
 impl Messages {
@@ -67,7 +71,7 @@ impl Messages {
             timeouts: config.timeouts,
             client,
         };
-        Ok(Self { config: config.clone(), upstream: Upstream::new(parts)? })
+        Ok(Self { config: config.clone(), upstream: Upstream::new(parts)?, quirks: Quirks::default() })
     }
 
     /// Asks for a reply.
@@ -78,15 +82,14 @@ impl Messages {
         model: &ModelConfig,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Reply, Failure> {
-        let settings = Settings {
-            model: upstream_model,
-            max_tokens: model.max_tokens.unwrap_or(self.config.max_tokens),
-            thinking: thinking(model.thinking.unwrap_or(self.config.thinking), upstream_model),
-            cache: self.config.prompt_cache,
-        };
         let conversation = history::filter(&request.messages, Protocol::Messages);
-        let body = prompt::body(request, &conversation, &settings);
-        let mut events = self.upstream.post(self.betas(request), body).await?;
+        let mut events = loop {
+            let body = self.body(request, &conversation, upstream_model, model);
+            match self.upstream.post(self.betas(request), body).await {
+                Err(failure) if self.quirks.learn(upstream_model, Quirk::MESSAGES, &failure) => {}
+                answered => break answered?,
+            }
+        };
         let mut decoder = Decoder::new(&self.upstream, progress, &request.tools);
         while let Some(event) = events.next().await? {
             if event.name == "error" {
@@ -101,6 +104,25 @@ impl Messages {
             }
         }
         decoder.finish()
+    }
+
+    fn body(
+        &self,
+        request: &Request,
+        conversation: &[Message],
+        upstream_model: &str,
+        model: &ModelConfig,
+    ) -> String {
+        let has = |quirk| self.quirks.has(upstream_model, quirk);
+        let wanted = thinking(model.thinking.unwrap_or(self.config.thinking), upstream_model);
+        let settings = Settings {
+            model: upstream_model,
+            max_tokens: model.max_tokens.unwrap_or(self.config.max_tokens),
+            thinking: wanted.filter(|_| !has(Quirk::NoThinking)),
+            effort: request.effort.as_deref().filter(|_| !has(Quirk::NoEffort)),
+            cache: self.config.prompt_cache,
+        };
+        prompt::body(request, conversation, &settings)
     }
 
     fn betas(&self, request: &Request) -> HeaderMap {

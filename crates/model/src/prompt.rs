@@ -26,6 +26,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) max_tokens: u64,
     /// `adaptive`, `disabled`, or nothing said.
     pub(crate) thinking: Option<&'static str>,
+    /// Effort, as far as the provider takes one.
+    pub(crate) effort: Option<&'a str>,
     /// Lifetime of the cache.
     pub(crate) cache: PromptCache,
 }
@@ -45,7 +47,7 @@ pub(crate) fn body(request: &Request, messages: &[Message], settings: &Settings<
     if let Some(thinking) = settings.thinking {
         write!(out, ",\"thinking\":{{\"type\":\"{thinking}\"}}").expect(INFALLIBLE);
     }
-    if let Some(effort) = &request.effort {
+    if let Some(effort) = settings.effort {
         write!(out, ",\"output_config\":{{\"effort\":{}}}", raw::quote(effort)).expect(INFALLIBLE);
     }
     if let Some(speed) = request.speed.as_deref().filter(|speed| *speed != "standard") {

@@ -43,7 +43,7 @@ pub(super) fn thinking(
 
 /// Whether the block is thinking.
 pub(super) fn is_thinking(block: &RawValue) -> bool {
-    let kind = Fields::of(block).and_then(|fields| fields.string("type").map(|kind| kind.into_owned()));
+    let kind = Fields::of(block).and_then(|fields| fields.string("type").map(std::borrow::Cow::into_owned));
     matches!(kind.as_deref(), Some("thinking" | "redacted_thinking"))
 }
 

@@ -140,7 +140,8 @@ fn body(history: Vec<Message>, protocol: Protocol) -> String {
     };
     match protocol {
         Protocol::Messages => {
-            let settings = Settings { model: "m", max_tokens: 1, thinking: None, cache: PromptCache::Off };
+            let settings =
+                Settings { model: "m", max_tokens: 1, thinking: None, effort: None, cache: PromptCache::Off };
             prompt::body(&request, &sent, &settings)
         }
         Protocol::Chat => chat_prompt::body(&request, &sent, "m", None, &ChatConfig::default()),
@@ -200,7 +201,7 @@ fn results_of_calls_with_one_id_go_to_their_own_calls_in_order() {
 #[test]
 fn a_long_history_keeps_its_newest_images() {
     let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}});
-    let history: Vec<Message> = (0..103).map(|_| message(Role::User, &[image.clone()])).collect();
+    let history: Vec<Message> = (0..103).map(|_| message(Role::User, std::slice::from_ref(&image))).collect();
     let text = body(history, Protocol::Messages);
     assert_eq!(refusal("/v1/messages", &serde_json::from_str(&text).unwrap()), None);
     assert_eq!(

@@ -258,3 +258,71 @@ async fn pings_do_not_keep_a_reply_alive() {
         );
     }
 }
+
+/// One more try without the field that the refusal names; later requests spare it from the start.
+#[tokio::test]
+async fn a_field_that_a_provider_refuses_is_left_out_from_then_on() {
+    let server = ModelServer::start().await;
+    let answer = || Reply::stream().chat_delta(&json!({"content": "x"})).chat_stop("stop");
+    let mistral = json!({"object": "error", "type": "invalid_request_error", "message": {"detail": [{
+        "type": "extra_forbidden", "loc": ["body", "stream_options", "include_usage"],
+        "msg": "Extra inputs are not permitted", "input": true}]}});
+    let unsupported = json!({"error": {"message": "Unsupported parameter: 'max_tokens' is not supported with this model. \
+        Use 'max_completion_tokens' instead.", "type": "invalid_request_error"}});
+    server.push(Reply::plain(422, "application/json", mistral.to_string()));
+    server.push(Reply::plain(400, "application/json", unsupported.to_string()));
+    server.push(answer());
+    server.push(answer());
+    let models = chat_with(&server, "max_tokens = 9");
+    for _ in 0..2 {
+        reply(&models, &hello()).await;
+    }
+    let sent: Vec<Value> = server.requests().iter().map(testkit::model_server::Captured::json).collect();
+    let fields: Vec<[bool; 3]> = sent
+        .iter()
+        .map(|body| {
+            ["stream_options", "max_tokens", "max_completion_tokens"].map(|field| body.get(field).is_some())
+        })
+        .collect();
+    assert_eq!(
+        fields,
+        [[true, true, false], [false, true, false], [false, false, true], [false, false, true]]
+    );
+    // A refusal that names nothing optional is final.
+    server.push(Reply::error(400, "invalid_request_error", "messages: too long"));
+    assert_eq!(failure(&models, &hello()).await.kind, FailureKind::Rejected);
+
+    let effort = api::completion::Request { effort: Some("high".to_owned()), ..hello() };
+    server.push(Reply::error(
+        400,
+        "invalid_request_error",
+        "output_config.effort: this model does not support effort",
+    ));
+    server.push(Reply::saying("x"));
+    reply(&messages(&server), &effort).await;
+    assert!(server.requests().last().unwrap().json().get("output_config").is_none());
+}
+
+#[tokio::test]
+async fn reasoning_goes_back_to_a_server_under_the_name_that_it_used() {
+    let server = ModelServer::start().await;
+    let models = chat_with(&server, "");
+    for field in ["reasoning_content", "reasoning"] {
+        let call =
+            json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "bash", "arguments": "{}"}}]});
+        server.push(
+            Reply::stream()
+                .chat_delta(&json!({field: "I should look."}))
+                .chat_delta(&call)
+                .chat_stop("tool_calls"),
+        );
+        let called = reply(&models, &hello()).await;
+        let result = json!({"type": "tool_result", "tool_use_id": "c", "content": "ok"});
+        let answered =
+            api::completion::Message { role: api::completion::Role::Assistant, content: called.blocks };
+        server.push(Reply::stream().chat_delta(&json!({"content": "done"})).chat_stop("stop"));
+        reply(&models, &request(vec![user(&[text("hello")]), answered, user(&[result])])).await;
+        let sent = server.requests().last().unwrap().json();
+        assert_eq!(sent["messages"][2][field], "I should look.");
+    }
+}
