@@ -1,8 +1,8 @@
 //! What can be asked of every list: filters, order, limit, and the page's cursor.
 
 use crate::errors::Error;
-use crate::events::DELTA_TYPES;
-use crate::events::EVENT_TYPES;
+use crate::event_kinds::EventKind;
+use crate::events::PREVIEWED;
 use crate::ids::AgentId;
 use crate::limits::LONG_PAGE_MAX;
 use crate::limits::PAGE_DEFAULT;
@@ -13,7 +13,7 @@ use crate::page::Position;
 use crate::query::Query;
 use crate::query::Range;
 use crate::query::refuse;
-use crate::sessions::STATUSES;
+use crate::sessions::SessionStatus;
 use crate::time::Timestamp;
 
 /// A list of records by creation.
@@ -52,7 +52,7 @@ pub struct SessionList {
     /// Only those with this memory store.
     pub memory_store_id: Option<String>,
     /// Only those in one of these states; empty for all.
-    pub statuses: Vec<String>,
+    pub statuses: Vec<SessionStatus>,
 }
 
 /// A place in a list by creation.
@@ -70,7 +70,7 @@ pub struct Keyset {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventList {
     /// Only these types; empty for all.
-    pub types: Vec<String>,
+    pub types: Vec<EventKind>,
     /// When the events were processed.
     pub processed_at: Range,
     /// Order of processing.
@@ -85,7 +85,7 @@ pub struct EventList {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadList {
     /// Only those in one of these states; empty for all.
-    pub statuses: Vec<String>,
+    pub statuses: Vec<SessionStatus>,
     /// Threads on the page.
     pub limit: usize,
     /// Where the page begins.
@@ -182,7 +182,7 @@ impl SessionList {
             agent_version,
             deployment_id: query.text("deployment_id")?.map(str::to_owned),
             memory_store_id: query.text("memory_store_id")?.map(str::to_owned),
-            statuses: query.choices("statuses", &STATUSES)?,
+            statuses: statuses(&query)?,
         })
     }
 }
@@ -206,7 +206,7 @@ impl EventList {
             Some(_) => return Err(foreign()),
         };
         Ok(Self {
-            types: query.choices("types", &EVENT_TYPES)?,
+            types: kinds(query, "types", &EventKind::listed())?,
             processed_at: query.created_at()?,
             order,
             limit: query.limit(LONG_PAGE_MAX, LONG_PAGE_MAX)?,
@@ -220,7 +220,7 @@ impl ThreadList {
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
         let query = Query::parse(raw, &["limit", "page", "statuses"])?;
         Ok(Self {
-            statuses: query.choices("statuses", &STATUSES)?,
+            statuses: statuses(&query)?,
             limit: query.limit(LONG_PAGE_MAX, LONG_PAGE_MAX)?,
             page: keyset(&query, Order::Asc, None)?,
         })
@@ -231,20 +231,18 @@ impl StreamOptions {
     /// Reads a query string.
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
         let query = Query::parse(raw, &["event_deltas"])?;
-        let deltas = query.choices("event_deltas", &DELTA_TYPES)?;
+        let previewed = PREVIEWED.each_ref().map(EventKind::as_str);
+        let previewed = kinds(&query, "event_deltas", &previewed)?;
         Ok(Self {
-            previews_messages: deltas.iter().any(|delta| delta == "agent.message"),
-            previews_thinking: deltas.iter().any(|delta| delta == "agent.thinking"),
+            previews_messages: previewed.contains(&EventKind::AgentMessage),
+            previews_thinking: previewed.contains(&EventKind::AgentThinking),
         })
     }
 
     /// Whether events of this type are previewed.
-    pub fn previews(&self, kind: &str) -> bool {
-        match kind {
-            "agent.message" => self.previews_messages,
-            "agent.thinking" => self.previews_thinking,
-            _ => false,
-        }
+    pub fn previews(&self, kind: &EventKind) -> bool {
+        (self.previews_messages && *kind == EventKind::AgentMessage)
+            || (self.previews_thinking && *kind == EventKind::AgentThinking)
     }
 }
 
@@ -270,6 +268,15 @@ pub fn parse_agent_version(raw: Option<&str>) -> Result<Option<i64>, Error> {
 /// Refuses every parameter, for routes that take none.
 pub fn parse_none(raw: Option<&str>) -> Result<(), Error> {
     Query::parse(raw, &[]).map(|_| ())
+}
+
+fn statuses(query: &Query) -> Result<Vec<SessionStatus>, Error> {
+    let names = query.choices("statuses", &SessionStatus::ALL.map(SessionStatus::as_str))?;
+    Ok(names.iter().filter_map(|name| SessionStatus::parse(name)).collect())
+}
+
+fn kinds(query: &Query, name: &str, choices: &[&str]) -> Result<Vec<EventKind>, Error> {
+    Ok(query.choices(name, choices)?.iter().map(|name| EventKind::parse(name)).collect())
 }
 
 fn keyset(query: &Query, order: Order, range: Option<&Range>) -> Result<Option<Keyset>, Error> {

@@ -5,6 +5,7 @@ use api::ids::EnvironmentId;
 use api::ids::Id;
 use api::ids::Kind;
 use api::ids::SessionId;
+use api::sessions::SessionStatus;
 use serde::de::DeserializeOwned;
 
 /// A failed call of the harness. Nothing of the call took effect.
@@ -46,7 +47,7 @@ pub enum Error {
     },
     /// The agent of a session changes only while the session is idle.
     #[error("agent: session `{id}` is {status}; wait until it is idle")]
-    NotIdle { id: SessionId, status: String },
+    NotIdle { id: SessionId, status: SessionStatus },
     /// The session is archived or terminated.
     #[error("session `{id}` has ended and takes no more events or changes")]
     Ended { id: SessionId },

@@ -9,6 +9,7 @@ use api::events::ClientEvent;
 use api::events::ClientEventKind;
 use api::ids::Ids;
 use api::ids::ThreadId;
+use api::sessions::SessionStatus;
 use api::time::Timestamp;
 use serde::Serialize;
 use serde_json::Map;
@@ -30,7 +31,7 @@ impl Harness {
         session: &SessionRecord,
         events: Vec<ClientEvent>,
     ) -> Result<Vec<String>, Error> {
-        if session.status == "terminated" || session.archived_at.is_some() {
+        if session.status == SessionStatus::Terminated || session.archived_at.is_some() {
             return Err(Error::Ended { id: session.id.clone() });
         }
         for (index, event) in events.iter().enumerate() {
@@ -80,22 +81,12 @@ pub(crate) fn entry(event: &ClientEvent, thread: &ThreadId, ids: &Ids, now: Time
     NewEntry {
         thread: thread.clone(),
         id,
-        kind: Arc::from(kind(&event.kind)),
+        kind: event.kind.event_kind(),
         public: Some(public),
         private: None,
         created_at: now,
         processed_at: None,
         processes: None,
-    }
-}
-
-fn kind(kind: &ClientEventKind) -> &'static str {
-    match kind {
-        ClientEventKind::Message => "user.message",
-        ClientEventKind::Interrupt { .. } => "user.interrupt",
-        ClientEventKind::ToolConfirmation { .. } => "user.tool_confirmation",
-        ClientEventKind::CustomToolResult { .. } => "user.custom_tool_result",
-        ClientEventKind::ToolResult { .. } => "user.tool_result",
     }
 }
 

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use api::body::Metadata;
 use api::emitted::Emitted;
 use api::entry::NewEntry;
-use api::entry::SESSION_CREATED;
 use api::entry::raw;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::ids::SessionId;
 use api::ids::ThreadId;
 use api::sessions::SessionAgent;
 use api::sessions::SessionChanges;
+use api::sessions::SessionStatus;
 use api::sessions::SessionUpdate;
 use api::time::Timestamp;
 use api::tools;
@@ -41,15 +42,15 @@ impl Harness {
         session: &SessionRecord,
         update: SessionUpdate,
     ) -> Result<SessionRecord, Error> {
-        if session.status == "terminated" || session.archived_at.is_some() {
+        if session.status == SessionStatus::Terminated || session.archived_at.is_some() {
             return Err(Error::Ended { id: session.id.clone() });
         }
         let change = change(session, &update)?;
         let Some((event, facts, patch)) = change else {
             return Ok(session.clone());
         };
-        if facts.is_some() && session.status != "idle" {
-            return Err(Error::NotIdle { id: session.id.clone(), status: session.status.clone() });
+        if facts.is_some() && session.status != SessionStatus::Idle {
+            return Err(Error::NotIdle { id: session.id.clone(), status: session.status });
         }
         let parts = &self.0.parts;
         let entry = entry(parts, &session.thread, &event, facts.map(|facts| raw(&facts)));
@@ -69,15 +70,18 @@ impl Harness {
         let agent_name = agent_of(session)?.name;
         let thread_ended =
             Emitted::ThreadTerminated { session_thread_id: session.thread.clone(), agent_name };
-        let events =
-            if session.status == "terminated" { vec![] } else { vec![thread_ended, Emitted::Terminated] };
+        let events = if session.status == SessionStatus::Terminated {
+            vec![]
+        } else {
+            vec![thread_ended, Emitted::Terminated]
+        };
         let entries = events.iter().map(|event| entry(parts, &session.thread, event, None));
         let append = Append {
             session: session.key,
             fence: Fence::Lease { epoch },
             entries: entries.collect(),
             patch: Patch {
-                status: Some("terminated".to_owned()),
+                status: Some(SessionStatus::Terminated),
                 archived_at: Some(now),
                 release: true,
                 ..Patch::default()
@@ -107,7 +111,7 @@ impl Harness {
     /// Takes the lease of a session that is at rest, so that nothing can start meanwhile.
     async fn hold_idle(&self, attempt: &'static str, session: &SessionRecord) -> Result<i64, Error> {
         let parts = &self.0.parts;
-        if matches!(session.status.as_str(), "running" | "rescheduling") || session.runnable {
+        if session.status.is_working() || session.runnable {
             return Err(running(attempt, session));
         }
         // Under a name of its own, so that a message that arrives now does not start a driver on this lease.
@@ -153,7 +157,7 @@ fn entry(parts: &Parts, thread: &ThreadId, event: &Emitted, private: Option<Arc<
     let now = parts.clock.now();
     NewEntry {
         thread: thread.clone(),
-        kind: Arc::from(event.kind()),
+        kind: event.kind(),
         public: Some(event.public(&id)),
         id,
         private,
@@ -168,7 +172,7 @@ fn created(agent: &SessionAgent, thread: &ThreadId, id: EventId, now: Timestamp)
     NewEntry {
         thread: thread.clone(),
         id,
-        kind: Arc::from(SESSION_CREATED),
+        kind: EventKind::JournalSessionCreated,
         public: None,
         private: Some(raw(&facts(agent, thread))),
         created_at: now,

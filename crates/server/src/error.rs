@@ -249,6 +249,7 @@ mod tests {
     use api::ids::AgentId;
     use api::ids::EnvironmentId;
     use api::ids::SessionId;
+    use api::sessions::SessionStatus;
 
     /// A row of the table: status, type, code, `x-should-retry`, message.
     fn row(error: impl Into<Failure>) -> String {
@@ -307,7 +308,7 @@ mod tests {
             row(E::ModelNotServed { field: "model", model: "m".into() }),
             row(E::EnvironmentArchived { id: environment }),
             row(E::Running { attempt: "archive", id: session() }),
-            row(E::NotIdle { id: session(), status: "running".into() }),
+            row(E::NotIdle { id: session(), status: SessionStatus::Running }),
             row(E::Ended { id: session() }),
             row(E::Session { attempt: "make", id: session(), source: broken() }),
             row(E::Corrupt { what: "agent", id: "agent_1".into(), source: corrupt }),

@@ -108,7 +108,7 @@ fn render(caller: &Caller, record: &SessionRecord) -> Result<String, Failure> {
         id: &record.id,
         agent: &record.agent,
         environment_id: &record.environment_id,
-        status: &record.status,
+        status: record.status,
         title: record.title.as_deref(),
         metadata: &record.metadata,
         progress: &progress(record)?,

@@ -108,7 +108,7 @@ fn render(server: &Server, session: &SessionRecord) -> Result<String, Failure> {
         id: &session.thread,
         session_id: &session.id,
         agent: &session.agent,
-        status: &session.status,
+        status: session.status,
         progress: &sessions::progress(session)?,
         created_at: session.created_at,
         updated_at: session.updated_at,

@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use api::entry::NewEntry;
 use api::entry::raw;
+use api::event_kinds::EventKind;
 use api::ids::Ids;
+use api::sessions::SessionStatus;
 use api::time::Clock;
 use store::Append;
 use store::EnvironmentColumns;
@@ -82,7 +84,7 @@ async fn write(
         let entry = NewEntry {
             thread: session.thread.clone(),
             id: ids.make(),
-            kind: "user.message".into(),
+            kind: EventKind::UserMessage,
             public: Some(raw(&text)),
             private: None,
             created_at: clock.now(),
@@ -117,7 +119,7 @@ fn session(ids: &Ids, clock: &Clock, environment: &EnvironmentRecord) -> Session
         agent_version: 1,
         environment_id: environment.id.clone(),
         thread: ids.make(),
-        status: "idle".to_owned(),
+        status: SessionStatus::Idle,
         title: None,
         metadata: "{}".to_owned(),
         agent: "{}".to_owned(),

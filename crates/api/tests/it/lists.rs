@@ -62,7 +62,7 @@ fn every_filter_of_sessions_is_read() {
     let list = SessionList::parse(Some(query)).unwrap();
     assert_eq!(list.agent_id.map(|id| id.to_string()), Some("agent_1".into()));
     assert_eq!((list.agent_version, list.base.limit, list.base.order), (Some(2), 7, Order::Asc));
-    assert_eq!(list.statuses, ["idle", "running"]);
+    assert_eq!(list.statuses, [api::sessions::SessionStatus::Idle, api::sessions::SessionStatus::Running]);
     assert_eq!(list.base.created_at, Range { gte: Some(NOON), ..Range::default() });
     assert_eq!(list.deployment_id.as_deref(), Some("depl_1"));
     assert!(list.base.include_archived);
@@ -151,8 +151,8 @@ fn positions_of_events_and_versions_are_read_back() {
 #[test]
 fn streams_preview_what_is_asked_for() {
     let options = StreamOptions::parse(Some("event_deltas[]=agent.message&beta=true")).unwrap();
-    assert!(options.previews("agent.message"));
-    assert!(!options.previews("agent.thinking"));
+    assert!(options.previews(&api::event_kinds::EventKind::AgentMessage));
+    assert!(!options.previews(&api::event_kinds::EventKind::AgentThinking));
     assert_eq!(
         message(StreamOptions::parse(Some("event_deltas[]=agent.tool_use"))),
         "event_deltas.0: Input should be 'agent.message' or 'agent.thinking'"

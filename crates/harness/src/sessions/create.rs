@@ -22,6 +22,7 @@ use api::model_config::ModelConfig;
 use api::sessions::Progress;
 use api::sessions::SessionAgent;
 use api::sessions::SessionCreate;
+use api::sessions::SessionStatus;
 use store::AgentColumns;
 use store::AgentRecord;
 use store::EnvironmentColumns;
@@ -123,7 +124,7 @@ impl Harness {
             agent_version: agent.version,
             environment_id,
             thread,
-            status: if is_born_running { "running" } else { "idle" }.to_owned(),
+            status: if is_born_running { SessionStatus::Running } else { SessionStatus::Idle },
             title,
             metadata: raw(&metadata).get().to_owned(),
             agent: agent.render(),

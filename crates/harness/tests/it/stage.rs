@@ -142,7 +142,8 @@ impl Stage {
 
     pub(crate) async fn events(&self, session: &SessionRecord, kind: &str) -> Vec<Value> {
         let log = self.log(session).await;
-        let events = log.iter().filter(|entry| &*entry.kind == kind).filter_map(|entry| entry.render());
+        let events =
+            log.iter().filter(|entry| entry.kind.as_str() == kind).filter_map(|entry| entry.render());
         events.map(|event| serde_json::from_str(&event).unwrap()).collect()
     }
 

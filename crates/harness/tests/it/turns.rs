@@ -1,5 +1,7 @@
 //! Whole turns: store, loop and model client together.
 
+use api::event_kinds::EventKind;
+use api::sessions::SessionStatus;
 use harness::Error;
 use serde_json::Value;
 use serde_json::json;
@@ -213,7 +215,7 @@ async fn previews_carry_the_id_of_the_message_that_follows() {
                 }
             }
             Signal::Entries(entries) => {
-                if let Some(message) = entries.iter().find(|entry| &*entry.kind == "agent.message") {
+                if let Some(message) = entries.iter().find(|entry| entry.kind == EventKind::AgentMessage) {
                     break message.clone();
                 }
             }
@@ -240,7 +242,7 @@ async fn a_running_session_can_be_neither_archived_nor_deleted() {
     stage.send(&session, json!([{"type": "user.interrupt"}])).await;
     stage.until(&session, "session.status_idle", 1).await;
     let archived = stage.harness.archive_session(&stage.row(&session).await).await.unwrap();
-    assert_eq!(archived.status, "terminated");
+    assert_eq!(archived.status, SessionStatus::Terminated);
     let kinds = stage.kinds(&session).await;
     assert_eq!(kinds[kinds.len() - 2..], ["session.thread_status_terminated", "session.status_terminated"]);
     let events = api::events::parse_send(br#"{"events":[{"type":"user.interrupt"}]}"#).unwrap();

@@ -102,7 +102,7 @@ impl Yard {
         let found = async {
             loop {
                 let log = self.store.entries(session.key, 0, 1_000).await.unwrap();
-                let found: Vec<_> = log.iter().filter(|entry| &*entry.kind == kind).collect();
+                let found: Vec<_> = log.iter().filter(|entry| entry.kind.as_str() == kind).collect();
                 if found.len() >= count {
                     return found
                         .iter()

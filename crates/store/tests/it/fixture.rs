@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use api::entry::NewEntry;
 use api::entry::raw;
+use api::event_kinds::EventKind;
 use api::ids::EnvironmentId;
 use api::ids::EventId;
 use api::ids::Ids;
 use api::ids::ThreadId;
 use api::ids::WorkspaceId;
+use api::sessions::SessionStatus;
 use api::time::Clock;
 use api::time::Timestamp;
 use serde_json::json;
@@ -88,7 +90,7 @@ impl World {
             agent_version: 1,
             environment_id: self.environment.clone(),
             thread: self.ids.make(),
-            status: "idle".to_owned(),
+            status: SessionStatus::Idle,
             title: Some("a title".to_owned()),
             metadata: r#"{"a":"b"}"#.to_owned(),
             agent: r#"{"name":"snapshot"}"#.to_owned(),
@@ -128,7 +130,7 @@ impl World {
         NewEntry {
             public: Some(raw(&json!({"type": "user.message", "id": id}))),
             private: None,
-            kind: "user.message".into(),
+            kind: EventKind::UserMessage,
             processed_at: None,
             ..self.note(thread, id)
         }
@@ -140,7 +142,7 @@ impl World {
         NewEntry {
             public: Some(raw(&json!({"type": "agent.message", "id": id}))),
             private: Some(raw(&json!({"raw": [1, 2]}))),
-            kind: "agent.message".into(),
+            kind: EventKind::AgentMessage,
             processed_at: Some(self.clock.now()),
             ..self.note(thread, id)
         }
@@ -155,7 +157,7 @@ impl World {
         NewEntry {
             thread: thread.clone(),
             id,
-            kind: api::entry::INPUT_PROCESSED.into(),
+            kind: EventKind::JournalInputProcessed,
             public: None,
             private: None,
             created_at: self.clock.now(),

@@ -2,6 +2,7 @@
 
 use api::ids::Ids;
 use api::query::Range;
+use api::sessions::SessionStatus;
 use api::time::Clock;
 use api::time::Timestamp;
 use store::AgentColumns;
@@ -212,11 +213,11 @@ pub(crate) async fn sessions_are_filtered_and_paged_back(world: World) {
     let mut sessions = Vec::new();
     for number in 0..6_i64 {
         world.clock.advance_millis(1);
-        let status = if number % 3 == 0 { "running" } else { "idle" };
+        let status = if number % 3 == 0 { SessionStatus::Running } else { SessionStatus::Idle };
         let record = SessionRecord {
             agent_id: agent_id.clone(),
             agent_version: number % 2,
-            status: status.to_owned(),
+            status,
             ..world.session_record()
         };
         let new = NewSession { record, entries: Vec::new(), claim: None };
@@ -243,7 +244,7 @@ pub(crate) async fn sessions_are_filtered_and_paged_back(world: World) {
 
     let odd = list(SessionQuery { agent_version: Some(1), ..of_agent.clone() }).await;
     assert_eq!(odd, [down[0].clone(), down[2].clone(), down[4].clone()]);
-    let statuses = vec!["running".to_owned(), "terminated".to_owned()];
+    let statuses = vec![SessionStatus::Running, SessionStatus::Terminated];
     assert_eq!(list(SessionQuery { statuses, ..of_agent.clone() }).await, [down[2].clone(), down[5].clone()]);
     let environment_id = Some(world.ids.make());
     assert_eq!(list(SessionQuery { environment_id, ..of_agent.clone() }).await, []);
@@ -261,9 +262,9 @@ pub(crate) async fn a_running_or_held_session_is_not_deleted(world: World) {
     world.store.release_node("node").await.unwrap();
     delete(&held).await.unwrap();
 
-    for status in ["running", "rescheduling"] {
+    for status in [SessionStatus::Running, SessionStatus::Rescheduling] {
         let session = world.session().await;
-        let status = Some(status.to_owned());
+        let status = Some(status);
         let mut append = by_client(&session, Vec::new());
         append.patch = Patch { status, ..Patch::default() };
         world.store.append(append).await.unwrap();
