@@ -94,7 +94,7 @@ pub(crate) async fn find(caller: &Caller, id: &str) -> Result<SessionRecord, Fai
     found.ok_or_else(|| error::not_found(SESSION, id.as_str()))
 }
 
-/// What the harness keeps of a session's course.
+/// The session's usage and times.
 pub(crate) fn progress(record: &SessionRecord) -> Result<Progress, harness::Error> {
     harness::stored(SESSION, &record.id, &record.progress)
 }
