@@ -120,6 +120,11 @@ impl Decision {
         Self { allowed: false, rule, host: host.to_string(), text: format!("blocked host {host}: {why}") }
     }
 
+    /// A failure to reach a host that is allowed.
+    pub(crate) fn fail(rule: Rule, host: &impl fmt::Display, text: &str) -> Self {
+        Self { allowed: false, rule, host: host.to_string(), text: text.to_owned() }
+    }
+
     fn allow(rule: Rule, host: &impl fmt::Display) -> Self {
         Self { allowed: true, rule, host: host.to_string(), text: format!("host {host} is allowed: {rule}") }
     }

@@ -60,3 +60,7 @@ pub const SESSIONS_MAX: usize = 4096;
 pub const CLIENTS_MAX: usize = 32;
 /// How long an answer of this process is waited for.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long an unused connection of the client is kept: shorter than most servers keep theirs.
+pub const POOL_IDLE_TIME_MAX: Duration = Duration::from_secs(50);
+/// Unused connections of the client that are kept for one host.
+pub const POOLED_PER_HOST_MAX: usize = 4;

@@ -32,7 +32,6 @@ use crate::policy::Hostname;
 use crate::policy::Policy;
 use crate::resolve::Cache;
 use crate::resolve::Resolve;
-use crate::resolve::ResolveError;
 use crate::resolve::System;
 use crate::sys::socket;
 
@@ -108,7 +107,7 @@ impl Session {
             policy: RwLock::new(Arc::new(policy)),
             connections: AtomicU32::new(0),
             names: Mutex::new(Names::default()),
-            resolved: Cache::default(),
+            resolved: Cache::new(Arc::clone(&settings.resolver)),
             settings,
         }))
     }
@@ -153,8 +152,9 @@ impl Session {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).name(address)
     }
 
-    pub(crate) async fn resolve(&self, name: &Hostname) -> Result<Arc<[IpAddr]>, ResolveError> {
-        self.resolved.resolve(&*self.settings.resolver, name).await
+    /// Addresses of names that the session asked for.
+    pub(crate) fn resolved(&self) -> &Cache {
+        &self.resolved
     }
 
     /// Decides about a connection, the session's own bounds included.

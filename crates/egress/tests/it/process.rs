@@ -11,8 +11,8 @@ use std::process::Child;
 use std::process::Command;
 
 use api::ids::SessionId;
-use egress::Client;
 use egress::Policy;
+use egress::Reports;
 use egress::decide::Rule;
 use egress::wire::Order;
 use tokio::io::AsyncWriteExt;
@@ -111,7 +111,7 @@ impl Process {
 async fn totals_outlive_the_process_and_are_forgotten_on_demand() {
     let data_dir = tempfile::tempdir().unwrap();
     let session = SessionId::parse("sesn_process").unwrap();
-    let client = Client::open(data_dir.path());
+    let client = Reports::open(data_dir.path());
     let policy = limited(&["allowed.example"]);
     let mut refused = 0;
     for _ in 0..2 {
@@ -148,7 +148,7 @@ async fn the_process_has_no_power_and_ends_with_its_spawner() {
     let mut process = start(data_dir.path());
     let session = SessionId::parse("sesn_none").unwrap();
     // An answer means that it has begun to serve, with everything given up.
-    assert!(Client::open(data_dir.path()).report(&session).await.unwrap().is_none());
+    assert!(Reports::open(data_dir.path()).report(&session).await.unwrap().is_none());
     let tasks = std::fs::read_dir(format!("/proc/{}/task", process.child.id())).unwrap();
     let mut count = 0;
     for task in tasks {
@@ -185,6 +185,6 @@ async fn a_message_that_makes_no_sense_changes_nothing() {
     file.try_clone().map(std::fs::File::from).unwrap().write_all(b"no socket").unwrap();
     let sockets = [file.try_clone().unwrap(), file.try_clone().unwrap(), file];
     process.order(&Order::Open { session: session.clone(), policy: Policy::unrestricted() }, &sockets);
-    let report = Client::open(data_dir.path()).report(&session).await.unwrap();
+    let report = Reports::open(data_dir.path()).report(&session).await.unwrap();
     assert!(report.is_none_or(|report| report.policy.is_none()));
 }

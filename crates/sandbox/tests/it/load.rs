@@ -5,8 +5,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use api::ids::SessionId;
-use egress::Client;
 use egress::Policy;
+use egress::Reports;
 use sandbox::Backend;
 use sandbox::Chunk;
 use sandbox::Spec;
@@ -132,7 +132,7 @@ async fn hundreds_of_lives_leave_nothing_behind() {
     settled(&ground, spawner, &before).await;
     // Each of the crowd may have met one that was on its way out, those that are prepared, and a worker on its files.
     assert!(ranges(spawner) <= 2 * CROWD + PREPARED, "{} ranges of ids", ranges(spawner));
-    let client = Client::open(ground.data_dir());
+    let client = Reports::open(ground.data_dir());
     for session in sessions {
         assert!(client.report(&session).await.unwrap().is_none(), "{session} is known to the door");
     }
