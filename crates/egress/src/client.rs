@@ -28,7 +28,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioTimer;
-use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
@@ -70,8 +69,8 @@ pub struct Options {
     pub host_limits: HostLimits,
     /// Longest time to look up, connect and agree on TLS.
     pub connect_time: Duration,
-    /// Certificates of authorities that are trusted besides those of the host system.
-    pub extra_roots: Vec<CertificateDer<'static>>,
+    /// The authorities that hosts must be certified by.
+    pub roots: Arc<Roots>,
 }
 
 impl Options {
@@ -82,7 +81,7 @@ impl Options {
             resolver: Arc::new(System::default()),
             host_limits: HostLimits::default(),
             connect_time: crate::limits::CONNECT_TIME_MAX,
-            extra_roots: Vec::new(),
+            roots: Arc::default(),
         }
     }
 }
@@ -104,12 +103,12 @@ struct Inner {
 impl Client {
     /// A client. Connects to nothing yet.
     pub fn new(options: Options) -> Self {
-        let Options { rules, resolver, host_limits, connect_time, extra_roots } = options;
+        let Options { rules, resolver, host_limits, connect_time, roots } = options;
         let policy = Arc::new(rules.policy(Access::Unrestricted));
         let connector = Connector {
             policy: Arc::clone(&policy),
             names: Arc::new(Cache::new(resolver)),
-            roots: Arc::new(Roots::new(extra_roots)),
+            roots,
             connect_time,
         };
         let tasks = Tasks::default();

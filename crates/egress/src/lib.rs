@@ -8,12 +8,14 @@
 //! [`body`], [`socks`]). The rest is one [`session::Session`] per sandbox and the process around them, [`role`].
 
 pub mod address;
+pub mod authority;
 pub mod body;
 pub mod client;
 mod confine;
 pub mod decide;
 mod dial;
 pub mod dns;
+pub mod grant;
 pub mod hello;
 pub mod http;
 pub mod ledger;
@@ -36,8 +38,10 @@ mod tls;
 pub mod wire;
 
 pub use client::Client;
+pub use grant::Grant;
 pub use policy::Policy;
 pub use reports::Reports;
 pub use role::main;
 pub use rules::OperatorRules;
 pub use serve::serve;
+pub use tls::Roots;

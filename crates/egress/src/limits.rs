@@ -64,3 +64,9 @@ pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 pub const POOL_IDLE_TIME_MAX: Duration = Duration::from_secs(50);
 /// Unused connections of the client that are kept for one host.
 pub const POOLED_PER_HOST_MAX: usize = 4;
+/// Names of one session with a certificate at hand.
+pub const LEAVES_MAX: usize = 256;
+/// Age at which a certificate for a name is issued anew: well within its validity of 30 days.
+pub const LEAF_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long a connection waits for the server to say what its session may reach, after this process started anew.
+pub const GRANT_TIME_MAX: Duration = Duration::from_secs(5);

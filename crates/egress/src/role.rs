@@ -193,13 +193,13 @@ fn obey(
         Order::Open { session, policy } => {
             let door = match known.find(&session) {
                 Some(door) => {
-                    door.change(policy);
+                    door.change(Some(policy.into()));
                     door
                 }
                 None if known.open.len() >= SESSIONS_MAX => {
                     return Err(io::Error::other("too many sessions"));
                 }
-                None => Session::open(session.clone(), policy, settings.clone(), state)?,
+                None => Session::open(session.clone(), Some(policy.into()), settings.clone(), state)?,
             };
             // The listeners of a former sandbox end with their door.
             let serving = serve(&door, sockets)?;
@@ -207,7 +207,7 @@ fn obey(
         }
         Order::Change { session, policy } => {
             if let Some(door) = known.open.get(&session) {
-                door.session.change(policy);
+                door.session.change(Some(policy.into()));
             }
         }
         Order::Close { session, forget } => {

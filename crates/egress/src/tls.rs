@@ -32,15 +32,15 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The authorities that are trusted: those of the host system, read at the first use, and further ones.
-#[derive(Debug)]
-pub(crate) struct Roots {
+#[derive(Debug, Default)]
+pub struct Roots {
     extra: Vec<CertificateDer<'static>>,
     loaded: OnceCell<Arc<RootCertStore>>,
 }
 
 impl Roots {
     /// The authorities of the host system and these.
-    pub(crate) fn new(extra: Vec<CertificateDer<'static>>) -> Self {
+    pub fn new(extra: Vec<CertificateDer<'static>>) -> Self {
         Self { extra, loaded: OnceCell::new() }
     }
 

@@ -9,7 +9,6 @@ use hyper_util::client::legacy;
 
 use super::connector::ConnectError;
 use crate::decide::Decision;
-use crate::decide::Rule;
 
 /// The part of an exchange that took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,11 +150,10 @@ impl From<ConnectError> for ClientError {
             ConnectError::TimedOut { host, after } => Self::TimedOut { host, phase: Phase::Connect, after },
             ConnectError::Dial(failure) => {
                 let (decision, address) = (failure.decision, failure.address);
-                match decision.rule {
-                    Rule::NameNotFound | Rule::ResolveFailed | Rule::Unreachable | Rule::TimedOut => {
-                        Self::Unreachable { decision, address }
-                    }
-                    _ => Self::Refused { decision, address },
+                if decision.rule.is_failure() {
+                    Self::Unreachable { decision, address }
+                } else {
+                    Self::Refused { decision, address }
                 }
             }
         }

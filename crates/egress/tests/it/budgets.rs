@@ -44,7 +44,7 @@ async fn a_session_that_has_used_up_its_bytes_is_cut_off_also_after_a_restart() 
     let totals = stage.session.ledger().totals();
     assert!(totals.bytes_out + totals.bytes_in > 100_000, "{totals:?}");
     let id = stage.session.id().clone();
-    let again = Session::open(id, policy, Settings::default(), stage.folder.path()).unwrap();
+    let again = Session::open(id, Some(policy.into()), Settings::default(), stage.folder.path()).unwrap();
     assert_eq!(again.ledger().totals(), totals);
     assert_eq!(again.ledger().recent(1000), stage.session.ledger().recent(1000));
 }

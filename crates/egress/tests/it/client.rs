@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use egress::Client;
 use egress::OperatorRules;
+use egress::Roots;
 use egress::client::Bounds;
 use egress::client::ClientError;
 use egress::client::Options;
@@ -332,7 +333,7 @@ async fn tls_is_verified_and_speaks_the_newest_protocol_that_both_know() {
         let host = TlsHost::new(&mut tasks, authority.server("a.example", protocols)).await;
         let rules = rules(&[("a.example", host.address), ("b.example", host.address)]);
         let mut options = Options::new(rules.clone());
-        options.extra_roots = vec![authority.certificate.clone()];
+        options.roots = Arc::new(Roots::new(vec![authority.certificate.clone()]));
         let client = Client::new(options);
         for _ in 0..2 {
             let response = client.send(get("https://a.example/x?y")).await.unwrap();

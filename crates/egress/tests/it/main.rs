@@ -11,5 +11,6 @@ mod process;
 mod resolving;
 mod stage;
 mod stub;
+mod terminated;
 mod tls_host;
 mod transparent;
