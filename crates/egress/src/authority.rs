@@ -3,6 +3,7 @@
 //! Only that session's sandbox trusts it, so its key is worth nothing elsewhere. The key never leaves the egress process
 //! and its folder, where it is kept so that sandboxes go on trusting the process that follows one that died.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 use api::ids::SessionId;
 use api::time::Timestamp;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
 use rcgen::DnType;
@@ -35,9 +38,8 @@ use crate::limits::LEAVES_MAX;
 use crate::policy::Hostname;
 use crate::tls;
 
-/// Variables that lead programs to a file of trusted authorities, because each library has its own. The file they are
-/// set to must hold the authorities of the host as well, since most of them replace the usual ones.
-pub const VARIABLES: [&str; 9] = [
+/// Variables that lead programs to a file of trusted authorities, because each library has its own.
+const VARIABLES: [&str; 9] = [
     "SSL_CERT_FILE",
     "NODE_EXTRA_CA_CERTS",
     "REQUESTS_CA_BUNDLE",
@@ -49,11 +51,33 @@ pub const VARIABLES: [&str; 9] = [
     "DENO_CERT",
 ];
 
-/// Validity before and after the time of issue. A session's clock and its life are within.
+/// What a sandbox's programs are told, so that they trust the authorities in the file at `path` inside. The file is a
+/// [`bundle`], since most variables replace the authorities that a program trusts otherwise.
+pub fn variables(path: &str) -> BTreeMap<String, String> {
+    VARIABLES.iter().map(|name| ((*name).to_owned(), path.to_owned())).collect()
+}
+
+/// The authorities that this system trusts and a session's own, as PEM. Reads a folder of files.
+pub fn bundle(certificate_pem: &str) -> String {
+    let mut bundle = String::new();
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        bundle.push_str("-----BEGIN CERTIFICATE-----\n");
+        let text = STANDARD.encode(&certificate);
+        for line in text.as_bytes().chunks(64) {
+            bundle.push_str(&String::from_utf8_lossy(line));
+            bundle.push('\n');
+        }
+        bundle.push_str("-----END CERTIFICATE-----\n");
+    }
+    bundle.push_str(certificate_pem);
+    bundle
+}
+
+/// Days for which a certificate is valid from its issue. The life of a session is well within the authority's.
 const CA_DAYS: u32 = 3650;
 const LEAF_DAYS: u32 = 30;
 const DAY: Duration = Duration::from_hours(24);
-/// Two processes' worth of openings would make two authorities; within one process, this keeps them apart.
+/// Two openings at once would make two authorities of one session.
 static OPENING: Mutex<()> = Mutex::new(());
 
 /// The authority of a session.

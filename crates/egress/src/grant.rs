@@ -61,9 +61,15 @@ pub struct Grant {
     pub substitutions: Vec<Substitution>,
 }
 
+impl From<Arc<Policy>> for Grant {
+    fn from(policy: Arc<Policy>) -> Self {
+        Self { policy, substitutions: Vec::new() }
+    }
+}
+
 impl From<Policy> for Grant {
     fn from(policy: Policy) -> Self {
-        Self { policy: Arc::new(policy), substitutions: Vec::new() }
+        Arc::new(policy).into()
     }
 }
 

@@ -10,8 +10,10 @@
 pub mod address;
 pub mod authority;
 pub mod body;
+pub mod channel;
 pub mod client;
 mod confine;
+mod connection;
 pub mod decide;
 mod dial;
 pub mod dns;
@@ -29,7 +31,9 @@ pub mod resolve;
 pub mod role;
 pub mod rules;
 mod serve;
+mod servers;
 pub mod session;
+mod sessions;
 pub mod socks;
 mod stub;
 mod sys;
@@ -37,6 +41,7 @@ mod tasks;
 mod tls;
 pub mod wire;
 
+pub use channel::Channel;
 pub use client::Client;
 pub use grant::Grant;
 pub use policy::Policy;

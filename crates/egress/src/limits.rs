@@ -70,3 +70,7 @@ pub const LEAVES_MAX: usize = 256;
 pub const LEAF_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long a connection waits for the server to say what its session may reach, after this process started anew.
 pub const GRANT_TIME_MAX: Duration = Duration::from_secs(5);
+/// Grants that are kept, also of sessions whose sandboxes have ended; the oldest of those gives way.
+pub const GRANTS_MAX: usize = 2 * SESSIONS_MAX;
+/// Changes of grants that wait to be sent to the egress process.
+pub const CHANGES_MAX: usize = 256;

@@ -1,20 +1,17 @@
-//! Usage reports of sessions, asked of the egress process by servers over the socket in the data folder.
+//! Usage reports of sessions, asked of the egress process by servers.
 
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use api::ids::SessionId;
 use tokio::time::timeout;
 
+use crate::connection;
 use crate::limits::ANSWER_TIME_MAX;
-use crate::packets::Packets;
-use crate::sys::socket;
-use crate::wire::Ask;
 use crate::wire::Report;
-use crate::wire::SOCKET;
+use crate::wire::Request;
+use crate::wire::Response;
 
 /// The egress process gave no report.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +19,7 @@ use crate::wire::SOCKET;
 pub struct ReportError {
     /// The session in question.
     pub session: String,
+    /// The failure.
     #[source]
     pub source: io::Error,
 }
@@ -34,7 +32,7 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// A client for the process of a data folder. Connects to nothing yet.
+    /// Reports of the process of a data folder. Connects to nothing yet.
     pub fn open(data_dir: &Path) -> Self {
         Self { data_dir: data_dir.to_owned() }
     }
@@ -42,20 +40,13 @@ impl Reports {
     /// What a session has reached; `None` when nothing is known of it.
     pub async fn report(&self, session: &SessionId) -> Result<Option<Report>, ReportError> {
         let asking = async {
-            let packets = self.connect()?;
-            let ask = serde_json::to_vec(&Ask::Report { session: session.clone() })?;
-            packets.send(&ask, &[]).await?;
-            let answer = packets.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            Ok(serde_json::from_slice(&answer.0)?)
+            let packets = connection::open(&self.data_dir)?;
+            match connection::ask(&packets, &Request::Report { session: session.clone() }).await? {
+                Response::Report { report } => Ok(report),
+                other => Err(connection::unexpected(other)),
+            }
         };
         let answer = timeout(ANSWER_TIME_MAX, asking).await.unwrap_or_else(|error| Err(error.into()));
-        answer.map_err(|source| ReportError { session: session.as_str().to_owned(), source })
-    }
-
-    fn connect(&self) -> io::Result<Packets> {
-        // Through the folder's descriptor, because a whole path may be longer than an address holds.
-        let flags = libc::O_PATH | libc::O_DIRECTORY;
-        let folder = std::fs::File::options().read(true).custom_flags(flags).open(&self.data_dir)?;
-        Packets::new(socket::connect(&format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))?)
+        answer.map_err(|source| ReportError { session: session.to_string(), source })
     }
 }

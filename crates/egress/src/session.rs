@@ -115,7 +115,7 @@ impl Session {
     /// Opens the door of a session; its ledger and its authority are in `folder` and go on where they were left.
     pub fn open(
         id: SessionId,
-        grant: Option<Grant>,
+        grant: Option<Arc<Grant>>,
         settings: Settings,
         folder: &Path,
     ) -> io::Result<Arc<Self>> {
@@ -152,10 +152,10 @@ impl Session {
     }
 
     /// Changes what the session may reach; nothing without a grant. Connections that stand go on.
-    pub fn change(&self, grant: Option<Grant>) {
+    pub fn change(&self, grant: Option<Arc<Grant>>) {
         let bytes_max = grant.as_ref().map_or(0, |grant| grant.policy.bytes_max.unwrap_or(u64::MAX));
         self.bytes_max.store(bytes_max, Ordering::Relaxed);
-        self.grant.send_replace(grant.map(Arc::new));
+        self.grant.send_replace(grant);
     }
 
     /// Waits for a grant, for a moment: a server that finds a new egress process says everything again.

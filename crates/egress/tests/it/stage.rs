@@ -85,11 +85,11 @@ impl Stage {
     }
 
     pub(crate) fn with(policy: Policy, resolver: Table) -> Self {
-        Self::granted(Some(policy.into()), resolver, Roots::default())
+        Self::granted(Some(Arc::new(policy.into())), resolver, Roots::default())
     }
 
     /// A session with this grant, where hosts may be certified by these authorities as well.
-    pub(crate) fn granted(grant: Option<Grant>, resolver: Table, roots: Roots) -> Self {
+    pub(crate) fn granted(grant: Option<Arc<Grant>>, resolver: Table, roots: Roots) -> Self {
         let (sockets, [dns, queries, proxy, transparent]) = listeners();
         let destination = Arc::new(Mutex::new(SocketAddr::from(([198, 18, 0, 53], 1))));
         let known = Arc::clone(&destination);

@@ -71,7 +71,7 @@ impl Scene {
         let mut grant = Grant::from(policy);
         grant.substitutions = vec![substitution("secret.example")];
         let roots = Roots::new(vec![authority.certificate.clone()]);
-        let stage = Stage::granted(Some(grant), Table::default(), roots);
+        let stage = Stage::granted(Some(Arc::new(grant)), Table::default(), roots);
         Self { stage, authority, secret_host, plain_host, tasks }
     }
 
@@ -241,7 +241,7 @@ async fn a_host_that_is_not_what_it_says_gets_nothing() {
     policy.routes = vec![route("secret.example", 443, impostor.address)];
     let mut grant = Grant::from(policy);
     grant.substitutions = vec![substitution("secret.example")];
-    scene.stage.session.change(Some(grant));
+    scene.stage.session.change(Some(Arc::new(grant)));
     let (status, body) = scene.ask(&format!("/\nhost: secret.example\nx: {PLACEHOLDER}")).await;
     assert_eq!(status, 502);
     assert!(body.contains("tls_failed") && body.contains("secret.example"), "{body}");
@@ -272,7 +272,7 @@ async fn a_secret_that_is_taken_back_is_gone_for_new_requests() {
     let mut grant = Grant::from(scene.stage.session.policy().as_ref().clone());
     grant.substitutions =
         vec![Substitution { secret: Secret::new("rotated"), ..substitution("secret.example") }];
-    scene.stage.session.change(Some(grant));
+    scene.stage.session.change(Some(Arc::new(grant)));
     scene.ask(&format!("/\nhost: secret.example\nx: {PLACEHOLDER}")).await;
     let seen = scene.secret_host.seen.lock().unwrap().clone();
     assert!(seen[0].contains(SECRET) && seen[1].contains("rotated") && !seen[1].contains(SECRET));
@@ -280,4 +280,20 @@ async fn a_secret_that_is_taken_back_is_gone_for_new_requests() {
     assert_eq!(first, scene.session_certificate());
     SessionAuthority::forget(scene.stage.folder.path(), scene.stage.session.id()).unwrap();
     assert_ne!(first, scene.session_certificate());
+}
+
+#[tokio::test]
+async fn a_sandbox_is_told_to_trust_its_authority_besides_the_usual_ones() {
+    let scene = Scene::new(&["http/1.1"]).await;
+    let own = scene.session_certificate();
+    let (folder, id) = (scene.stage.folder.path(), scene.stage.session.id());
+    let authority = SessionAuthority::open(folder, id, api::time::Clock::system().now()).unwrap();
+    let bundle = egress::authority::bundle(authority.certificate_pem());
+    let listed: Vec<_> = CertificateDer::pem_slice_iter(bundle.as_bytes()).collect::<Result<_, _>>().unwrap();
+    let mut expected = rustls_native_certs::load_native_certs().certs;
+    expected.push(own);
+    assert_eq!(listed, expected);
+    let variables = egress::authority::variables("/etc/ca.pem");
+    assert_eq!(variables["SSL_CERT_FILE"], "/etc/ca.pem");
+    assert_eq!(variables["NODE_EXTRA_CA_CERTS"], "/etc/ca.pem");
 }

@@ -105,7 +105,11 @@ async fn warm(ground: &Arc<Ground>) -> (i32, Traces) {
     lives(ground, 2 * CROWD).await;
     refresh(ground).await;
     until("the trash is empty", || {
-        let is_empty = |name| std::fs::read_dir(ground.data_dir().join(name)).unwrap().next().is_none();
+        let is_kept = |name: &std::ffi::OsStr| name != egress::wire::SOCKET;
+        let is_empty = |folder| {
+            let mut names = std::fs::read_dir(ground.data_dir().join(folder)).unwrap().flatten();
+            !names.any(|entry| is_kept(&entry.file_name()))
+        };
         is_empty("trash") && is_empty("egress") && children(spawner).len() == PREPARED
     })
     .await;
