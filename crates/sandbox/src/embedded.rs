@@ -372,6 +372,11 @@ impl Backend for Embedded {
         self.connected(session).map(|connection| connection as Arc<dyn Sandbox>)
     }
 
+    /// Proofs begin with the start of the spawner.
+    async fn stand_by(&self) -> Result<(), Error> {
+        self.link().await.map(drop)
+    }
+
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
         Ok(match self.connect(session, Ask::Adopt { session: session.clone() }).await? {
             Ok(connection) => {
