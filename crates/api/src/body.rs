@@ -402,7 +402,7 @@ impl<'a> List<'a> {
         self.items.iter().enumerate().map(|(index, value)| Field { value, path: self.path.index(index) })
     }
 
-    /// How many items there are.
+    /// Number of items.
     pub fn count(&self) -> usize {
         self.items.len()
     }

@@ -6,7 +6,7 @@ use api::ids::Id;
 use api::ids::Kind;
 use api::ids::SessionId;
 use api::sessions::SessionStatus;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 /// A failed call of the harness. Nothing of the call took effect.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +96,11 @@ impl Error {
 }
 
 /// A stored JSON text as what it was written from.
-pub fn stored<T: DeserializeOwned, K: Kind>(what: &'static str, id: &Id<K>, text: &str) -> Result<T, Error> {
+pub fn stored<'a, T: Deserialize<'a>, K: Kind>(
+    what: &'static str,
+    id: &Id<K>,
+    text: &'a str,
+) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|source| Error::Corrupt { what, id: id.to_string(), source })
 }
 

@@ -199,7 +199,7 @@ pub(crate) fn rendered(mut response: Response, id: &RequestId) -> Response {
     response
 }
 
-/// Whether axum itself refused the request: our own refusals carry their error, our health routes answer 503.
+/// Axum itself refused the request: our own refusals carry their error, our health routes answer 503.
 fn is_refused_by_router(response: &Response) -> bool {
     response.status().is_client_error()
 }

@@ -107,7 +107,7 @@ fn render(server: &Server, session: &SessionRecord) -> Result<String, Failure> {
     let thread = Thread {
         id: &session.thread,
         session_id: &session.id,
-        agent: &session.agent,
+        agent: harness::stored("session", &session.id, &session.agent)?,
         status: session.status,
         progress: &sessions::progress(session)?,
         created_at: session.created_at,

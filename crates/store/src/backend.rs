@@ -33,14 +33,14 @@ pub(crate) struct Stmt {
     /// Borrowed texts are prepared once per connection; owned ones were put together for one call.
     pub(crate) sql: Cow<'static, str>,
     pub(crate) args: Vec<Value>,
-    /// How many rows it must touch or return, if that matters.
+    /// Number of rows that it must touch or return, if that matters.
     pub(crate) rows: Option<usize>,
 }
 
 /// Statements that take effect together.
 pub(crate) type Batch = Vec<Stmt>;
 
-/// What became of a batch that the database itself did not fail on.
+/// Result of a batch that the database itself did not fail on.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Durable. The rows that each statement returned.
