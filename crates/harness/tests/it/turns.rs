@@ -313,7 +313,7 @@ async fn no_call_is_wanted_before_the_back_end_can_prove_that_it_was_never_begun
     stage.hands.is_starting.send_replace(false);
     stage.hands.until_started(1).await;
     let log = stage.log(&session).await;
-    let intent = log.iter().find(|entry| &*entry.kind == "agent.tool_use").unwrap();
+    let intent = log.iter().find(|entry| entry.kind == EventKind::AgentToolUse).unwrap();
     assert!(intent.created_at >= stood_by_at, "{:?}", intent.created_at);
 }
 
