@@ -124,6 +124,9 @@ pub(crate) const BUILD_CALL_MS: u64 = 600_000;
 /// How long one call waits for a step: less than a call may take.
 pub(crate) const BUILD_WAIT_SECONDS: u32 = 500;
 
+/// How long a reply with calls waits for the back end to stand by. A crash may leave calls of one that did not in doubt.
+pub(crate) const STAND_BY_MAX: Duration = Duration::from_secs(5);
+
 /// How soon a build that failed is tried again when it is wanted.
 pub(crate) const BUILD_RETRY_MS: i64 = 60_000;
 

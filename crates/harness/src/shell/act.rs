@@ -45,6 +45,17 @@ pub(crate) fn make_ahead(inner: &Arc<Inner>, wanted: Wanted) {
     }));
 }
 
+/// Waits until the back end can prove of the calls that are about to be written down that they were never begun. A call
+/// that is wanted before its spawner has started is in doubt after a crash, although nobody can have begun it.
+pub(crate) async fn stand_by(inner: &Inner) {
+    let standing = tokio::time::timeout(limits::STAND_BY_MAX, inner.hands.backend.stand_by()).await;
+    if !matches!(standing, Ok(Ok(()))) {
+        tracing::debug!(
+            "the back end of sandboxes does not stand by; calls that a crash meets now will be in doubt"
+        );
+    }
+}
+
 /// There is no sandbox to run the call in. Clients are told too: it is rarely the model who can do something about it.
 fn unprovided(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome {
     let reason = chain(error);
