@@ -19,6 +19,7 @@ mod list;
 mod log;
 mod migrate;
 mod postgres;
+mod records;
 mod sandboxes;
 mod sessions;
 mod sqlite;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use api::time::Clock;
 
+pub use agents::AgentColumns;
 pub use agents::AgentRecord;
 pub use backend::Order;
 pub use blobs::Blob;
@@ -40,6 +42,7 @@ pub use blobs::Blobs;
 pub use builds::BuildEnd;
 pub use builds::BuildRecord;
 pub use builds::BuildState;
+pub use environments::EnvironmentColumns;
 pub use environments::EnvironmentRecord;
 pub use error::Error;
 pub use fence::Append;
@@ -51,9 +54,12 @@ pub use fence::Patch;
 pub use follow::Follower;
 pub use follow::Preview;
 pub use follow::Signal;
+pub use keys::KeyColumns;
 pub use keys::KeyRecord;
 pub use list::ListQuery;
 pub use log::EventQuery;
+pub use records::Noun;
+pub use records::Record;
 pub use sandboxes::Checkpoint;
 pub use sandboxes::KnownSession;
 pub use sandboxes::SandboxRecord;
@@ -107,10 +113,5 @@ impl Store {
         let hub = Arc::new(Hub::new(false));
         let backend = sqlite::Sqlite::open(path, clock, Arc::clone(&hub)).await?;
         Ok(Self { backend: Arc::new(backend), hub })
-    }
-
-    /// Ends every stream that follows a session, so that their readers finish. Reads and writes still work.
-    pub fn close_followers(&self) {
-        self.hub.close();
     }
 }

@@ -29,6 +29,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../../migrations/sqlite/0003_build.sql"),
         postgres: include_str!("../../../migrations/postgres/0003_build.sql"),
     },
+    Migration {
+        version: 6,
+        name: "key",
+        sqlite: include_str!("../../../migrations/sqlite/0006_key.sql"),
+        postgres: include_str!("../../../migrations/postgres/0006_key.sql"),
+    },
 ];
 
 /// Key of the advisory lock under which a PostgreSQL schema is changed: the first letters of the program's name.
