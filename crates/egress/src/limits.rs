@@ -60,3 +60,17 @@ pub const SESSIONS_MAX: usize = 4096;
 pub const CLIENTS_MAX: usize = 32;
 /// How long an answer of this process is waited for.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long an unused connection of the client is kept: shorter than most servers keep theirs.
+pub const POOL_IDLE_TIME_MAX: Duration = Duration::from_secs(50);
+/// Unused connections of the client that are kept for one host.
+pub const POOLED_PER_HOST_MAX: usize = 4;
+/// Names of one session with a certificate at hand.
+pub const LEAVES_MAX: usize = 256;
+/// Age at which a certificate for a name is issued anew: well within its validity of 30 days.
+pub const LEAF_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long a connection waits for the server to say what its session may reach, after this process started anew.
+pub const GRANT_TIME_MAX: Duration = Duration::from_secs(5);
+/// Grants that are kept, also of sessions whose sandboxes have ended; the oldest of those gives way.
+pub const GRANTS_MAX: usize = 2 * SESSIONS_MAX;
+/// Changes of grants that wait to be sent to the egress process.
+pub const CHANGES_MAX: usize = 256;

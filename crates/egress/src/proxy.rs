@@ -7,6 +7,7 @@ mod explicit;
 mod link;
 mod relay;
 mod requests;
+mod terminated;
 mod tunnel;
 
 use std::net::SocketAddr;
@@ -62,15 +63,15 @@ fn begin(session: &Arc<Session>, stream: TcpStream) -> Option<impl Future<Output
     let session = Arc::clone(session);
     Some(async move {
         let _permit = permit;
-        let mut client = Buffered::new(stream);
+        session.granted().await;
         // Both ends have been told what there is to tell, and the ledger knows the rest.
-        drop(serve_connection(&session, &mut client, destination).await);
+        drop(serve_connection(&session, Buffered::new(stream), destination).await);
     })
 }
 
 async fn serve_connection(
     session: &Arc<Session>,
-    client: &mut Buffered,
+    mut client: Buffered,
     destination: SocketAddr,
 ) -> Result<(), End> {
     if destination == session.settings().proxy {
@@ -83,7 +84,7 @@ async fn serve_connection(
     }
     session.note(&target, None, Protocol::Other, &decision);
     let is_web = matches!(target.port, 80 | 443);
-    tunnel::tell(client, &decision, if is_web { HEAD_TIME_MAX } else { FAREWELL_TIME_MAX }).await;
+    tunnel::tell(&mut client, &decision, if is_web { HEAD_TIME_MAX } else { FAREWELL_TIME_MAX }).await;
     Ok(())
 }
 

@@ -135,7 +135,7 @@ async fn decide(session: &Session, query: &Query) -> (Code, Option<Ipv4Addr>) {
     if policy.is_limited() || policy.is_blocked(&name) || is_routed {
         return (Code::NoError, Some(session.stand_in(&name)));
     }
-    match session.resolve(&name).await {
+    match session.resolved().resolve(&name).await {
         Ok(_) => (Code::NoError, Some(session.stand_in(&name))),
         Err(ResolveError::NotFound) => (Code::NameError, None),
         Err(ResolveError::Failed(_) | ResolveError::TimedOut) => (Code::ServerFailure, None),

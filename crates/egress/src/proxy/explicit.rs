@@ -29,7 +29,7 @@ use crate::socks::Reply;
 use crate::socks::SocksError;
 
 /// Serves a connection to the proxy itself.
-pub(super) async fn serve(session: &Arc<Session>, client: &mut Buffered) -> Result<(), End> {
+pub(super) async fn serve(session: &Arc<Session>, mut client: Buffered) -> Result<(), End> {
     client.fill(IDLE_TIME_MAX).await?;
     if client.buffer[0] == socks::VERSION {
         serve_socks(session, client).await
@@ -43,13 +43,13 @@ fn nobody(how: How) -> Target {
     Target { host: Host::Address(std::net::Ipv4Addr::UNSPECIFIED.into()), port: 0, how }
 }
 
-async fn serve_http(session: &Arc<Session>, client: &mut Buffered) -> Result<(), End> {
+async fn serve_http(session: &Arc<Session>, mut client: Buffered) -> Result<(), End> {
     let mut link: Option<Link> = None;
     loop {
-        let request = match requests::read(client).await {
+        let request = match requests::read(&mut client).await {
             Ok(Some(request)) => request,
             Ok(None) => return Ok(()),
-            Err(error) => return refuse_malformed(session, client, error).await,
+            Err(error) => return refuse_malformed(session, &mut client, error).await,
         };
         client.consume(request.length);
         let policy = session.policy();
@@ -58,17 +58,17 @@ async fn serve_http(session: &Arc<Session>, client: &mut Buffered) -> Result<(),
             Form::Absolute(authority) => (authority, 80, How::Request),
             Form::Origin => {
                 let error = HeadError::Malformed(answer::NOT_A_SERVER);
-                return refuse_malformed(session, client, error).await;
+                return refuse_malformed(session, &mut client, error).await;
             }
         };
         let target = match target(session, authority, port, how) {
             Ok(target) => target,
-            Err(decision) => return requests::refuse(session, client, &nobody(how), &decision).await,
+            Err(decision) => return requests::refuse(session, &mut client, &nobody(how), &decision).await,
         };
         if how == How::Connect {
             return serve_connect(session, client, &target).await;
         }
-        match requests::forward(session, &policy, client, &target, &request, &mut link).await? {
+        match requests::forward(session, &policy, &mut client, &target, &request, &mut link).await? {
             Next::Request => {}
             Next::Close | Next::Switch => return Ok(()),
         }
@@ -92,7 +92,7 @@ fn target(session: &Session, authority: &Authority, port: u16, how: How) -> Resu
     Ok(Target { host, port, how })
 }
 
-async fn serve_connect(session: &Arc<Session>, client: &mut Buffered, target: &Target) -> Result<(), End> {
+async fn serve_connect(session: &Arc<Session>, mut client: Buffered, target: &Target) -> Result<(), End> {
     match open(session, target).await {
         Ok((rule, link)) => {
             client.stream.write_all(answer::CONNECTED).await?;
@@ -117,7 +117,7 @@ async fn open(session: &Arc<Session>, target: &Target) -> Result<(Rule, Link), D
     Ok((decision.rule, link))
 }
 
-async fn serve_socks(session: &Arc<Session>, client: &mut Buffered) -> Result<(), End> {
+async fn serve_socks(session: &Arc<Session>, mut client: Buffered) -> Result<(), End> {
     let (is_accepted, length) = loop {
         match socks::parse_greeting(&client.buffer) {
             Ok(greeting) => break greeting,

@@ -14,6 +14,7 @@ use super::link::Link;
 use super::relay;
 use super::relay::End;
 use super::requests;
+use super::terminated;
 use crate::decide::Decision;
 use crate::decide::Rule;
 use crate::decide::Target;
@@ -32,7 +33,8 @@ use crate::policy::Policy;
 use crate::session::Session;
 
 /// Ports where the client speaks first.
-const WEB_PORTS: [u16; 2] = [80, 443];
+const WEB_PORTS: [u16; 2] = [80, HTTPS_PORT];
+const HTTPS_PORT: u16 = 443;
 /// The first bytes of SSH, which is passed on by name and port alone.
 const SSH: &[u8] = b"SSH-2.0-";
 
@@ -42,6 +44,8 @@ enum Speech {
     Opaque(Protocol),
     /// HTTP whose requests are to be checked.
     Requests,
+    /// TLS to a host whose requests may get secrets.
+    Terminated,
     /// Goes no further.
     Refused(Protocol, Decision),
     /// The client has gone or takes too long.
@@ -51,18 +55,20 @@ enum Speech {
 /// Serves a connection whose target has been allowed by `rule`. `link` may stand already.
 pub(super) async fn serve(
     session: &Arc<Session>,
-    client: &mut Buffered,
+    mut client: Buffered,
     target: &Target,
     rule: Rule,
     link: Option<Link>,
 ) -> Result<(), End> {
     let policy = session.policy();
-    let protocol = match listen(&policy, client, target).await {
+    let terminates = session.terminates(&target.host);
+    let protocol = match listen(&policy, &mut client, target, terminates).await {
         Speech::Opaque(protocol) => protocol,
-        Speech::Requests => return requests::serve_fixed(session, client, target, link).await,
+        Speech::Requests => return requests::serve_fixed(session, &mut client, target, link).await,
+        Speech::Terminated => return terminated::serve(session, client, target, rule, link).await,
         Speech::Refused(protocol, decision) => {
             session.note(target, None, protocol, &decision);
-            say_no(client, &decision).await;
+            say_no(&mut client, &decision).await;
             return Ok(());
         }
         Speech::Gone => return Err(requests::gone()),
@@ -75,12 +81,12 @@ pub(super) async fn serve(
         None => match Link::open(session, &policy, target, protocol, rule).await {
             Ok(link) => link,
             Err(decision) => {
-                tell(client, &decision, SNIFF_TIME_MAX).await;
+                tell(&mut client, &decision, SNIFF_TIME_MAX).await;
                 return Ok(());
             }
         },
     };
-    let end = relay::relay(client, &mut link).await;
+    let end = relay::relay(&mut client, &mut link).await;
     if let Err(End::Exhausted(exhausted)) = &end {
         let decision = Decision::refuse(Rule::Budget, &target.host, &exhausted.to_string());
         session.note(target, None, protocol, &decision);
@@ -89,25 +95,26 @@ pub(super) async fn serve(
 }
 
 /// Finds out what a connection is, where that matters.
-async fn listen(policy: &Policy, client: &mut Buffered, target: &Target) -> Speech {
+async fn listen(policy: &Policy, client: &mut Buffered, target: &Target, terminates: bool) -> Speech {
     let is_ruled = matches!(&target.host, Host::Name(name) if policy.has_request_rules(name));
     let is_strict = policy.is_limited() || is_ruled;
-    if !is_strict && policy.blocked_hosts.is_empty() && policy.requests.is_empty() {
+    if !is_strict && !terminates && policy.blocked_hosts.is_empty() && policy.requests.is_empty() {
         return Speech::Opaque(Protocol::Other);
     }
     let speaks_first = is_strict && (is_ruled || WEB_PORTS.contains(&target.port));
     if client.buffer.is_empty() {
-        let limit = if speaks_first { IDLE_TIME_MAX } else { SNIFF_TIME_MAX };
+        let waits = speaks_first || (terminates && target.port == HTTPS_PORT);
+        let limit = if waits { IDLE_TIME_MAX } else { SNIFF_TIME_MAX };
         match client.fill(limit).await {
             Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut && !speaks_first => {
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut && !waits => {
                 return Speech::Opaque(Protocol::Other);
             }
             Err(_) => return Speech::Gone,
         }
     }
     if hello::is_tls(client.buffer[0]) {
-        return listen_tls(policy, client, target, is_strict, is_ruled).await;
+        return listen_tls(policy, client, target, Traits { is_strict, is_ruled, terminates }).await;
     }
     if speaks_first {
         let is_opaque = client.buffer.starts_with(SSH) && !is_ruled;
@@ -116,13 +123,19 @@ async fn listen(policy: &Policy, client: &mut Buffered, target: &Target) -> Spee
     listen_http(policy, client, target).await
 }
 
-async fn listen_tls(
-    policy: &Policy,
-    client: &mut Buffered,
-    target: &Target,
+/// What is known of a connection before its first byte.
+#[derive(Clone, Copy)]
+struct Traits {
+    /// The name inside must be the name outside.
     is_strict: bool,
+    /// The operator has rules on requests to the host.
     is_ruled: bool,
-) -> Speech {
+    /// TLS to the host is terminated.
+    terminates: bool,
+}
+
+async fn listen_tls(policy: &Policy, client: &mut Buffered, target: &Target, traits: Traits) -> Speech {
+    let Traits { is_strict, is_ruled, terminates } = traits;
     let refuse = |rule, why: &str| Speech::Refused(Protocol::Tls, Decision::refuse(rule, &target.host, why));
     if is_ruled {
         return refuse(Rule::RequestNotAllowed, "the operator permits plain HTTP only");
@@ -150,6 +163,10 @@ async fn listen_tls(
     }
     match server_name {
         Some(name) => match requests::check_name(policy, target, &name) {
+            // TLS to another name, which an unrestricted session may speak, gets no secrets.
+            Ok(()) if terminates && Host::parse(&name).is_ok_and(|host| host == target.host) => {
+                Speech::Terminated
+            }
             Ok(()) => Speech::Opaque(Protocol::Tls),
             Err(decision) => Speech::Refused(Protocol::Tls, decision),
         },

@@ -1,5 +1,7 @@
 //! Clients that know the proxy.
 
+use std::sync::Arc;
+
 use egress::decide::Rule;
 use egress::ledger::Outcome;
 use egress::ledger::Protocol;
@@ -296,7 +298,7 @@ async fn a_changed_policy_holds_for_the_next_request() {
     assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
     let mut body = [0; 14];
     stream.read_exact(&mut body).await.unwrap();
-    stage.session.change(limited(&[]));
+    stage.session.change(Some(Arc::new(limited(&[]).into())));
     stream.write_all(request).await.unwrap();
     assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 403 "));
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use api::ids::SessionId;
+use egress::Grant;
 use egress::Policy;
+use egress::Roots;
 use egress::ledger::Entry;
 use egress::policy::HostPattern;
 use egress::policy::HostRule;
@@ -83,6 +85,11 @@ impl Stage {
     }
 
     pub(crate) fn with(policy: Policy, resolver: Table) -> Self {
+        Self::granted(Some(Arc::new(policy.into())), resolver, Roots::default())
+    }
+
+    /// A session with this grant, where hosts may be certified by these authorities as well.
+    pub(crate) fn granted(grant: Option<Arc<Grant>>, resolver: Table, roots: Roots) -> Self {
         let (sockets, [dns, queries, proxy, transparent]) = listeners();
         let destination = Arc::new(Mutex::new(SocketAddr::from(([198, 18, 0, 53], 1))));
         let known = Arc::clone(&destination);
@@ -95,11 +102,12 @@ impl Stage {
             resolver: Arc::clone(&resolver) as Arc<dyn Resolve>,
             proxy,
             destination: Arc::new(find),
+            roots: Arc::new(roots),
             ..Settings::default()
         };
         let folder = tempfile::tempdir().unwrap();
         let id = SessionId::parse("sesn_stage").unwrap();
-        let session = Session::open(id, policy, settings, folder.path()).unwrap();
+        let session = Session::open(id, grant, settings, folder.path()).unwrap();
         let serving = egress::serve(&session, sockets).unwrap();
         Self { session, proxy, transparent, dns, queries, resolver, destination, folder, _serving: serving }
     }
