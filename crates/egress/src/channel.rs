@@ -119,7 +119,7 @@ impl Channel {
         let (done, answer) = oneshot::channel();
         let changes = self.changes();
         let telling = async {
-            let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+            let gone = |()| io::Error::from(io::ErrorKind::BrokenPipe);
             changes.send(Change { session: session.clone(), done }).await.map_err(|_| gone(()))?;
             answer.await.map_err(|_| gone(()))?
         };

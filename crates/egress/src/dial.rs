@@ -15,10 +15,10 @@ use crate::decide;
 use crate::decide::Decision;
 use crate::decide::Rule;
 use crate::decide::Target;
+use crate::fake_ips;
 use crate::limits::ADDRESS_TIME_MAX;
 use crate::limits::ADDRESSES_MAX;
 use crate::limits::CONNECT_TIME_MAX;
-use crate::names;
 use crate::policy::Host;
 use crate::policy::Hostname;
 use crate::policy::Policy;
@@ -52,7 +52,7 @@ async fn addresses(cache: &Cache, policy: &Policy, target: &Target) -> Result<Ve
             Some(to) => return Ok(vec![to]),
             None => look_up(cache, name).await?,
         },
-        Host::Address(address) if names::is_stand_in(*address) => {
+        Host::Address(address) if fake_ips::is_fake_ip(*address) => {
             let why = "no name has been asked for that this address stands for";
             let decision = Decision::refuse(Rule::UnknownAddress, &target.host, why);
             return Err(Box::new(Failure { decision, address: Some(*address) }));

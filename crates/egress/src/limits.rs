@@ -15,7 +15,7 @@ pub const QUERY_BYTES_MAX: usize = 4096;
 /// DNS queries of one session that wait for the resolver at once.
 pub const LOOKUPS_MAX: usize = 16;
 /// Names with a fake address at once, in one session.
-pub const NAMES_MAX: usize = 4096;
+pub const FAKE_IPS_MAX: usize = 4096;
 /// Names whose addresses are kept for a moment, in one session.
 pub const RESOLVED_MAX: usize = 256;
 /// How long addresses are kept: a page's worth of connections needs one lookup.
@@ -39,15 +39,15 @@ pub const RESOLVE_TIME_MAX: Duration = Duration::from_secs(8);
 /// Lookups at once, over all sessions.
 pub const RESOLVES_MAX: usize = 48;
 /// How long a refused client may take to read why.
-pub const FAREWELL_TIME_MAX: Duration = Duration::from_secs(2);
+pub const CLOSING_TIME_MAX: Duration = Duration::from_secs(2);
 /// What is still read from a refused client so that it sees the answer instead of a reset.
-pub const FAREWELL_BYTES_MAX: usize = 256 * 1024;
+pub const CLOSING_BYTES_MAX: usize = 256 * 1024;
 /// Decisions that a session remembers.
 pub const DECISIONS_MAX: usize = 1000;
 /// Decisions in one report.
 pub const REPORTED_MAX: usize = 200;
-/// Size at which a ledger's file is put aside; one former file is kept.
-pub const LEDGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Size at which a usage log's file is put aside; one former file is kept.
+pub const USAGE_LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Bytes after which the totals are written down although no connection ended: what a crash may forget.
 pub const UNWRITTEN_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Longest message of the spawner or a server.

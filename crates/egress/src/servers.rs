@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::limits::CLIENTS_MAX;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::packets::Packets;
-use crate::role::log;
+use crate::process::log;
 use crate::sessions::Sessions;
 use crate::sys::socket;
 use crate::wire::Request;

@@ -1,4 +1,4 @@
-//! One session's door: its policy, its names, its ledger.
+//! One session's door: its policy, its names, its usage log.
 
 use std::fmt;
 use std::io;
@@ -27,13 +27,9 @@ use crate::decide;
 use crate::decide::Decision;
 use crate::decide::Rule;
 use crate::decide::Target;
+use crate::fake_ips::FakeIpTable;
 use crate::grant::Grant;
-use crate::ledger::Entry;
-use crate::ledger::Ledger;
-use crate::ledger::Outcome;
-use crate::ledger::Protocol;
 use crate::limits::GRANT_TIME_MAX;
-use crate::names::Names;
 use crate::policy::Host;
 use crate::policy::Hostname;
 use crate::policy::Policy;
@@ -42,6 +38,10 @@ use crate::resolve::Resolve;
 use crate::resolve::System;
 use crate::sys::socket;
 use crate::tls::Roots;
+use crate::usage_log::Entry;
+use crate::usage_log::Protocol;
+use crate::usage_log::UsageLog;
+use crate::usage_log::Verdict;
 
 /// Where sandboxes find the proxy.
 pub const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 61128);
@@ -60,7 +60,7 @@ pub struct Settings {
     pub destination: Destination,
     /// Authorities that hosts must be certified by, where TLS is terminated.
     pub roots: Arc<Roots>,
-    /// The time in ledgers and certificates.
+    /// The time in usage logs and certificates.
     pub clock: Clock,
 }
 
@@ -98,9 +98,9 @@ pub struct Session {
     grant: watch::Sender<Option<Arc<Grant>>>,
     bytes_max: AtomicU64,
     connections: AtomicU32,
-    names: Mutex<Names>,
+    fake_ips: Mutex<FakeIpTable>,
     resolved: Cache,
-    ledger: Ledger,
+    usage_log: UsageLog,
     authority: Mutex<Option<Arc<Authority>>>,
     folder: PathBuf,
     settings: Settings,
@@ -112,7 +112,7 @@ pub struct Session {
 pub(crate) struct Exhausted;
 
 impl Session {
-    /// Opens the door of a session; its ledger and its authority are in `folder` and go on where they were left.
+    /// Opens the door of a session; its usage log and its authority are in `folder` and go on where they were left.
     pub fn open(
         id: SessionId,
         grant: Option<Arc<Grant>>,
@@ -120,12 +120,12 @@ impl Session {
         folder: &Path,
     ) -> io::Result<Arc<Self>> {
         let session = Self {
-            ledger: Ledger::open(folder, &id)?,
+            usage_log: UsageLog::open(folder, &id)?,
             id,
             bytes_max: AtomicU64::new(0),
             grant: watch::Sender::new(None),
             connections: AtomicU32::new(0),
-            names: Mutex::new(Names::default()),
+            fake_ips: Mutex::new(FakeIpTable::default()),
             resolved: Cache::new(Arc::clone(&settings.resolver)),
             authority: Mutex::new(None),
             folder: folder.to_owned(),
@@ -185,8 +185,8 @@ impl Session {
     }
 
     /// What the session has reached.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub fn usage_log(&self) -> &UsageLog {
+        &self.usage_log
     }
 
     /// Connections that are open.
@@ -199,13 +199,13 @@ impl Session {
     }
 
     /// The address that stands for a name in the sandbox.
-    pub(crate) fn stand_in(&self, name: &Hostname) -> Ipv4Addr {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).address(name)
+    pub(crate) fn fake_ip(&self, name: &Hostname) -> Ipv4Addr {
+        self.fake_ips.lock().unwrap_or_else(PoisonError::into_inner).address(name)
     }
 
     /// The name that an address stands for in the sandbox.
     pub(crate) fn name(&self, address: IpAddr) -> Option<Hostname> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).name(address)
+        self.fake_ips.lock().unwrap_or_else(PoisonError::into_inner).name(address)
     }
 
     /// Addresses of names that the session asked for.
@@ -219,7 +219,7 @@ impl Session {
             let why = "this server has not said yet what the session may reach; try again in a moment";
             return Decision::refuse(Rule::NoPolicy, &target.host, why);
         }
-        if self.ledger.bytes() >= self.bytes_max.load(Ordering::Relaxed) {
+        if self.usage_log.bytes() >= self.bytes_max.load(Ordering::Relaxed) {
             return Decision::refuse(Rule::Budget, &target.host, &Exhausted.to_string());
         }
         decide::decide(policy, target)
@@ -227,7 +227,7 @@ impl Session {
 
     /// Counts a new connection; `None` when the session has too many.
     pub(crate) fn connect(self: &Arc<Self>) -> Option<Permit> {
-        self.ledger.count_connection();
+        self.usage_log.count_connection();
         let max = self.policy().connections_max;
         let taken = self.connections.fetch_add(1, Ordering::Relaxed);
         let permit = Permit { session: Arc::clone(self) };
@@ -242,12 +242,12 @@ impl Session {
         protocol: Protocol,
         decision: &Decision,
     ) {
-        let outcome = match decision.allowed {
-            true => Outcome::Allowed,
-            false if decision.rule.is_failure() => Outcome::Failed,
-            false => Outcome::Refused,
+        let verdict = match decision.allowed {
+            true => Verdict::Allowed,
+            false if decision.rule.is_failure() => Verdict::Failed,
+            false => Verdict::Refused,
         };
-        self.add(target, address, protocol, outcome, decision.rule);
+        self.add(target, address, protocol, verdict, decision.rule);
     }
 
     /// Notes that a connection to a target stands.
@@ -258,7 +258,7 @@ impl Session {
         protocol: Protocol,
         rule: Rule,
     ) -> Flow {
-        let number = self.add(target, Some(address), protocol, Outcome::Allowed, rule);
+        let number = self.add(target, Some(address), protocol, Verdict::Allowed, rule);
         let session = Arc::clone(self);
         Flow { session, number, protocol, bytes_out: AtomicU64::new(0), bytes_in: AtomicU64::new(0) }
     }
@@ -268,10 +268,10 @@ impl Session {
         target: &Target,
         address: Option<IpAddr>,
         protocol: Protocol,
-        outcome: Outcome,
+        verdict: Verdict,
         rule: Rule,
     ) -> u64 {
-        self.ledger.add(Entry {
+        self.usage_log.add(Entry {
             number: 0,
             at: self.settings.clock.now(),
             host: target.host.to_string(),
@@ -281,13 +281,13 @@ impl Session {
             protocol,
             bytes_out: 0,
             bytes_in: 0,
-            outcome,
+            verdict,
             rule,
         })
     }
 
     fn count(&self, out: u64, r#in: u64) -> Result<(), Exhausted> {
-        let sum = self.ledger.count_bytes(out, r#in);
+        let sum = self.usage_log.count_bytes(out, r#in);
         if sum > self.bytes_max.load(Ordering::Relaxed) { Err(Exhausted) } else { Ok(()) }
     }
 }
@@ -304,7 +304,7 @@ impl Drop for Permit {
     }
 }
 
-/// Bytes between a sandbox and one host. Its end goes to the ledger.
+/// Bytes between a sandbox and one host. Its end goes to the usage_log.
 #[derive(Debug)]
 pub(crate) struct Flow {
     session: Arc<Session>,
@@ -332,6 +332,6 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         let (out, r#in) = (self.bytes_out.load(Ordering::Relaxed), self.bytes_in.load(Ordering::Relaxed));
-        self.session.ledger.end(self.number, self.protocol, out, r#in);
+        self.session.usage_log.end(self.number, self.protocol, out, r#in);
     }
 }

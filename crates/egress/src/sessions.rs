@@ -16,13 +16,13 @@ use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::grant::Grant;
-use crate::ledger::Ledger;
 use crate::limits::GRANTS_MAX;
 use crate::limits::REPORTED_MAX;
 use crate::limits::SESSIONS_MAX;
 use crate::serve::serve;
 use crate::session::Session;
 use crate::session::Settings;
+use crate::usage_log::UsageLog;
 use crate::wire::Report;
 
 /// All sessions.
@@ -36,7 +36,7 @@ pub(crate) struct Sessions {
 #[derive(Debug, Default)]
 struct Known {
     open: HashMap<SessionId, Open>,
-    /// Closed ones whose last connections are still on their way out: two ledgers of one session would disagree.
+    /// Closed ones whose last connections are still on their way out: two usage logs of one session would disagree.
     closing: HashMap<SessionId, Weak<Session>>,
     grants: HashMap<SessionId, Granted>,
     /// How many grants there have been.
@@ -66,7 +66,7 @@ impl Known {
 }
 
 impl Sessions {
-    /// No sessions yet. Their ledgers and authorities are in `folder`.
+    /// No sessions yet. Their usage logs and authorities are in `folder`.
     pub(crate) fn new(folder: PathBuf, settings: Settings) -> Self {
         Self { folder, settings, known: Mutex::default() }
     }
@@ -101,7 +101,7 @@ impl Sessions {
         }
         if forget {
             known.closing.remove(id);
-            Ledger::forget(&self.folder, id)?;
+            UsageLog::forget(&self.folder, id)?;
             Authority::forget(&self.folder, id)?;
         }
         Ok(())
@@ -138,16 +138,16 @@ impl Sessions {
     pub(crate) fn report(&self, id: &SessionId) -> io::Result<Option<Report>> {
         let session = self.lock().find(id);
         if let Some(session) = session {
-            let ledger = session.ledger();
+            let usage_log = session.usage_log();
             return Ok(Some(Report {
-                totals: ledger.totals(),
+                totals: usage_log.totals(),
                 policy: session.grant().map(|grant| grant.policy.as_ref().clone()),
                 connections: session.connections(),
-                recent: ledger.recent(REPORTED_MAX),
+                recent: usage_log.recent(REPORTED_MAX),
             }));
         }
-        let Some(ledger) = Ledger::read(&self.folder, id)? else { return Ok(None) };
-        let (totals, recent) = (ledger.totals(), ledger.recent(REPORTED_MAX));
+        let Some(usage_log) = UsageLog::read(&self.folder, id)? else { return Ok(None) };
+        let (totals, recent) = (usage_log.totals(), usage_log.recent(REPORTED_MAX));
         Ok(Some(Report { totals, policy: None, connections: 0, recent }))
     }
 }

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::grant::Grant;
-use crate::ledger::Entry;
-use crate::ledger::Totals;
 use crate::policy::Policy;
 use crate::sys::socket;
+use crate::usage_log::Entry;
+use crate::usage_log::Totals;
 
 /// Name of the folder of this process, in the data folder. Nobody but its user and root enters it.
 pub const FOLDER: &str = "egress";
@@ -34,7 +34,7 @@ pub enum Order {
     Close {
         /// The session of the sandbox.
         session: SessionId,
-        /// Whether its ledger is to be removed.
+        /// Whether its usage log is to be removed.
         forget: bool,
     },
 }

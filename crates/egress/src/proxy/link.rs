@@ -9,10 +9,10 @@ use crate::decide::Rule;
 use crate::decide::Target;
 use crate::dial;
 use crate::dial::Failure;
-use crate::ledger::Protocol;
 use crate::policy::Policy;
 use crate::session::Flow;
 use crate::session::Session;
+use crate::usage_log::Protocol;
 
 /// A connection to a host.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to a target that `rule` has allowed. Both ends of the matter are noted in the ledger.
+    /// Connects to a target that `rule` has allowed. Both ends of the matter are noted in the usage_log.
     pub(super) async fn open(
         session: &Arc<Session>,
         policy: &Policy,

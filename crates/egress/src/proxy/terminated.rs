@@ -39,7 +39,6 @@ use crate::decide::Decision;
 use crate::decide::Rule;
 use crate::decide::Target;
 use crate::http::parse_authority;
-use crate::ledger::Protocol;
 use crate::limits::HEAD_BYTES_MAX;
 use crate::limits::HEAD_TIME_MAX;
 use crate::limits::HEADERS_MAX;
@@ -49,6 +48,7 @@ use crate::session::Session;
 use crate::tasks::Executor;
 use crate::tasks::Tasks;
 use crate::tls;
+use crate::usage_log::Protocol;
 
 /// Headers that are about one connection only.
 const HOP_BY_HOP: [header::HeaderName; 4] = [

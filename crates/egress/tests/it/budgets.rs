@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use egress::Roots;
 use egress::decide::Rule;
-use egress::ledger::Ledger;
-use egress::ledger::Outcome;
 use egress::session::Session;
 use egress::session::Settings;
+use egress::usage_log::UsageLog;
+use egress::usage_log::Verdict;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -45,13 +45,13 @@ async fn a_session_that_has_used_up_its_bytes_is_cut_off_also_after_a_restart() 
     while stage.session.connections() > 0 {
         tokio::task::yield_now().await;
     }
-    let totals = stage.session.ledger().totals();
+    let totals = stage.session.usage_log().totals();
     assert!(totals.bytes_out + totals.bytes_in > 100_000, "{totals:?}");
     let id = stage.session.id().clone();
     let again =
         Session::open(id, Some(Arc::new(policy.into())), Settings::default(), stage.folder.path()).unwrap();
-    assert_eq!(again.ledger().totals(), totals);
-    assert_eq!(again.ledger().recent(1000), stage.session.ledger().recent(1000));
+    assert_eq!(again.usage_log().totals(), totals);
+    assert_eq!(again.usage_log().recent(1000), stage.session.usage_log().recent(1000));
 }
 
 #[tokio::test]
@@ -80,18 +80,18 @@ async fn the_ledger_is_bounded_and_outlives_torn_lines() {
         let answer = stage.ask(b"CONNECT blocked.example:443 HTTP/1.0\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     }
-    let recent = stage.session.ledger().recent(5000);
+    let recent = stage.session.usage_log().recent(5000);
     assert_eq!((recent.len(), recent[999].number), (1000, 1200));
-    assert!(recent.iter().all(|entry| entry.outcome == Outcome::Refused));
+    assert!(recent.iter().all(|entry| entry.verdict == Verdict::Refused));
     let (folder, id) = (stage.folder.path(), stage.session.id());
     let file = folder.join(format!("{}.jsonl", id.as_str()));
     let mut bytes = std::fs::read(&file).unwrap();
     bytes.extend(b"{\"totals\":{\"connec");
     std::fs::write(&file, bytes).unwrap();
-    let again = Ledger::open(folder, id).unwrap();
+    let again = UsageLog::open(folder, id).unwrap();
     assert_eq!((again.totals().refused, again.recent(5000)), (1200, recent));
-    Ledger::forget(folder, id).unwrap();
-    assert!(Ledger::read(folder, id).unwrap().is_none());
+    UsageLog::forget(folder, id).unwrap();
+    assert!(UsageLog::read(folder, id).unwrap().is_none());
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
 }
 

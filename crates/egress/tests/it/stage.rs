@@ -13,7 +13,6 @@ use api::ids::SessionId;
 use egress::Grant;
 use egress::Policy;
 use egress::Roots;
-use egress::ledger::Entry;
 use egress::policy::HostPattern;
 use egress::policy::HostRule;
 use egress::policy::Hostname;
@@ -23,6 +22,7 @@ use egress::resolve::Resolve;
 use egress::resolve::ResolveError;
 use egress::session::Session;
 use egress::session::Settings;
+use egress::usage_log::Entry;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -138,7 +138,7 @@ impl Stage {
     /// The latest decision, once there are `count` of them.
     pub(crate) async fn decision(&self, count: usize) -> Entry {
         loop {
-            let recent = self.session.ledger().recent(1000);
+            let recent = self.session.usage_log().recent(1000);
             if recent.len() >= count {
                 return recent[count - 1].clone();
             }

@@ -10,7 +10,7 @@ use egress::authority::Authority as SessionAuthority;
 use egress::decide::Rule;
 use egress::grant::Secret;
 use egress::grant::Substitution;
-use egress::ledger::Outcome;
+use egress::usage_log::Verdict;
 use http_body_util::BodyExt;
 use http_body_util::Empty;
 use http_body_util::StreamBody;
@@ -227,7 +227,7 @@ async fn a_client_that_does_not_trust_the_authority_fails_cleanly() {
     let error = scene.connect("secret.example", scene.authority.certificate.clone(), &[]).await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
     let entry = scene.stage.decision(1).await;
-    assert_eq!((entry.outcome, entry.rule), (Outcome::Failed, Rule::CertificateRejected));
+    assert_eq!((entry.verdict, entry.rule), (Verdict::Failed, Rule::CertificateRejected));
     assert_eq!(scene.secret_host.seen.lock().unwrap().len(), 0);
 }
 

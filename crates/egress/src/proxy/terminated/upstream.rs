@@ -18,12 +18,12 @@ use super::streams::HostStream;
 use crate::decide::Decision;
 use crate::decide::Rule;
 use crate::decide::Target;
-use crate::ledger::Protocol;
 use crate::limits::CONNECT_TIME_MAX;
 use crate::proxy::link::Link;
 use crate::session::Session;
 use crate::tls;
 use crate::tls::Stream;
+use crate::usage_log::Protocol;
 
 /// Connects to one target, whatever a URL says: requests were checked to be for it.
 #[derive(Clone)]

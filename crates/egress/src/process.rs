@@ -31,10 +31,10 @@ const BLOCKING_THREADS_MAX: usize = 64;
 
 /// What the role works with.
 #[derive(Debug)]
-pub struct Role {
+pub struct Process {
     /// Orders come from here; its end ends the role.
     pub spawner: OwnedFd,
-    /// Where ledgers and authorities are, and the socket for servers.
+    /// Where usage logs and authorities are, and the socket for servers.
     pub state: PathBuf,
     /// The user, besides root, whose servers are answered.
     pub peer: Option<u32>,
@@ -76,8 +76,8 @@ fn begin(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
         .enable_all()
         .build()?;
     let state = PathBuf::from(format!("/proc/self/fd/{STATE}"));
-    let role = Role { spawner, state, peer, settings: Settings::default() };
-    let end = runtime.block_on(role.run());
+    let process = Process { spawner, state, peer, settings: Settings::default() };
+    let end = runtime.block_on(process.run());
     // A resolver that hangs must not keep the process.
     runtime.shutdown_background();
     end
@@ -98,7 +98,7 @@ fn read_arguments(arguments: impl IntoIterator<Item = OsString>) -> io::Result<A
     Ok(read)
 }
 
-impl Role {
+impl Process {
     /// Serves until the spawner has gone.
     pub async fn run(self) -> io::Result<()> {
         let Self { spawner, state, peer, settings } = self;
