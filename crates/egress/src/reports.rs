@@ -42,7 +42,7 @@ impl Reports {
         let asking = async {
             let packets = connection::open(&self.data_dir)?;
             match connection::ask(&packets, &Request::Report { session: session.clone() }).await? {
-                Response::Report { report } => Ok(report),
+                Response::Report { report } => Ok(report.map(|report| *report)),
                 other => Err(connection::unexpected(other)),
             }
         };

@@ -75,9 +75,9 @@ async fn answer_one(packets: &Packets, sessions: &Sessions) -> io::Result<()> {
 fn respond(request: Request, sessions: &Sessions) -> Response {
     let failed = |error: io::Error| Response::Failed { reason: error.to_string() };
     match request {
-        Request::Report { session } => {
-            sessions.report(&session).map_or_else(failed, |report| Response::Report { report })
-        }
+        Request::Report { session } => sessions
+            .report(&session)
+            .map_or_else(failed, |report| Response::Report { report: report.map(Box::new) }),
         Request::Grant { session, grant } => {
             sessions.grant(session, Some(grant));
             Response::Done

@@ -304,7 +304,7 @@ impl Drop for Permit {
     }
 }
 
-/// Bytes between a sandbox and one host. Its end goes to the usage_log.
+/// Bytes between a sandbox and one host. Its end goes to the usage log.
 #[derive(Debug)]
 pub(crate) struct Flow {
     session: Arc<Session>,

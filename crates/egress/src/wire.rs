@@ -74,7 +74,7 @@ pub enum Response {
     /// What a session has reached, if anything is known of it.
     Report {
         /// The report.
-        report: Option<Report>,
+        report: Option<Box<Report>>,
     },
     /// It holds from now on.
     Done,

@@ -23,7 +23,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to a target that `rule` has allowed. Both ends of the matter are noted in the usage_log.
+    /// Connects to a target that `rule` has allowed. Both ends of the matter are noted in the usage log.
     pub(super) async fn open(
         session: &Arc<Session>,
         policy: &Policy,
