@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
+use crate::limits::BACKLOG_BYTES_MAX;
 use crate::limits::OUTGOING_BYTES_MAX;
 use crate::limits::READ_TURN_BYTES;
 use crate::protocol::Decoder;
@@ -17,6 +18,8 @@ use crate::protocol::Request;
 
 /// A connection.
 pub(crate) struct Connection {
+    /// Tells it from others.
+    pub(crate) number: u64,
     stream: UnixStream,
     decoder: Decoder,
     outgoing: VecDeque<Rc<[u8]>>,
@@ -30,10 +33,11 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Serves `descriptor`, a stream socket.
-    pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(number: u64, descriptor: OwnedFd) -> io::Result<Self> {
         let stream = UnixStream::from(descriptor);
         stream.set_nonblocking(true)?;
         Ok(Self {
+            number,
             stream,
             decoder: Decoder::default(),
             outgoing: VecDeque::new(),
@@ -94,6 +98,11 @@ impl Connection {
                 self.sent = 0;
             }
         }
+    }
+
+    /// Whether the other side reads more slowly than it is sent to.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.outgoing_bytes > BACKLOG_BYTES_MAX
     }
 
     /// Whether it is of no more use.

@@ -13,6 +13,8 @@ pub mod start;
 mod calls;
 mod connection;
 mod drains;
+mod exec;
+mod files;
 mod limits;
 mod output;
 mod process;

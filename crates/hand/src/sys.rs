@@ -275,16 +275,17 @@ unsafe fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     unsafe { libc::setrlimit(resource, &raw const limit) };
 }
 
-/// Starts `command` in a session of its own with `descriptors` as its descriptors 0, 3, 4 and 5.
-pub(crate) fn spawn(command: &mut Command, descriptors: [&File; 4]) -> io::Result<Pid> {
-    let sources = descriptors.map(AsRawFd::as_raw_fd);
+/// Starts `command` in a session of its own, with each file of `placed` as the descriptor with that number.
+pub(crate) fn spawn(command: &mut Command, placed: &[(&File, RawFd)]) -> io::Result<Pid> {
+    let placed: Vec<(RawFd, RawFd)> =
+        placed.iter().map(|(file, target)| (file.as_raw_fd(), *target)).collect();
     let place = move || {
         offer_for_want_of_memory();
         // SAFETY: setsid and dup2 take plain integers; the sources are past 9, so that no target is a source.
         unsafe {
             check(libc::setsid())?;
-            for (source, target) in sources.into_iter().zip([0, 3, 4, 5]) {
-                check(libc::dup2(source, target))?;
+            for (source, target) in &placed {
+                check(libc::dup2(*source, *target))?;
             }
         }
         Ok(())
