@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::io::Read;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
-use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+
+use rustix::event::PollFlags;
 
 use crate::limits::BACKLOG_BYTES_MAX;
 use crate::limits::OUTGOING_BYTES_MAX;
@@ -111,9 +113,9 @@ impl Connection {
     }
 
     /// Descriptor and what to wait for.
-    pub(crate) fn interest(&self) -> (RawFd, i16) {
-        let write = if self.outgoing.is_empty() { 0 } else { libc::POLLOUT };
-        (self.stream.as_raw_fd(), libc::POLLIN | write)
+    pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
+        let write = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        (self.stream.as_fd(), PollFlags::IN | write)
     }
 }
 

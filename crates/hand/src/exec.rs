@@ -10,12 +10,14 @@ use std::io;
 use std::io::Read;
 use std::io::Seek;
 use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::os::fd::RawFd;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
+
+use rustix::process::Signal;
 
 use crate::limits::ABANDON_GRACE;
 use crate::limits::ENDING_TICK;
@@ -23,6 +25,7 @@ use crate::limits::KILL_GRACE;
 use crate::limits::READ_TURN_BYTES;
 use crate::limits::SETTLE_TIME;
 use crate::output::Overflow;
+use crate::place::Place;
 use crate::process;
 use crate::process::MARK;
 use crate::process::Moment;
@@ -38,7 +41,6 @@ use crate::protocol::operation::PATH_BYTES_MAX;
 use crate::protocol::operation::STDIN_BYTES_MAX;
 use crate::protocol::operation::Stream;
 use crate::protocol::operation::TIME_MS_MAX;
-use crate::serve::Place;
 use crate::shell::Drain;
 use crate::sys;
 use crate::sys::Exit;
@@ -139,8 +141,8 @@ impl Execution {
     }
 
     /// Outputs to watch.
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = (Stream, RawFd)> {
-        let pipe = |stream: Stream| Some((stream, self.outputs[stream as usize].pipe.as_ref()?.as_raw_fd()));
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = (Stream, BorrowedFd<'_>)> {
+        let pipe = |stream: Stream| Some((stream, self.outputs[stream as usize].pipe.as_ref()?.as_fd()));
         [Stream::Stdout, Stream::Stderr].into_iter().filter_map(pipe)
     }
 
@@ -170,7 +172,7 @@ impl Execution {
     pub(crate) fn end(&mut self, end: End, now: Instant) {
         if self.ending.is_none() && self.exit.is_none() {
             self.ending = Some(Ending { end, kill_at: now + KILL_GRACE });
-            self.signal(libc::SIGTERM);
+            self.signal(Signal::TERM);
         }
     }
 
@@ -197,7 +199,7 @@ impl Execution {
         }
         if let Some(Ending { kill_at, .. }) = &self.ending {
             if now >= *kill_at {
-                self.signal(libc::SIGKILL);
+                self.signal(Signal::KILL);
             }
             return (self.exit.is_some() && self.members().is_empty()) || now >= *kill_at + ABANDON_GRACE;
         }
@@ -205,12 +207,12 @@ impl Execution {
         self.settled_at.is_some_and(|at| now >= at || !is_held)
     }
 
-    fn signal(&self, signal: i32) {
+    fn signal(&self, signal: Signal) {
         let own = self.exit.is_none().then_some(self.pid);
         for pid in own.into_iter().chain(self.members()) {
             sys::kill(pid, signal);
             // One that is stopped gets the signal when it goes on.
-            sys::kill(pid, libc::SIGCONT);
+            sys::kill(pid, Signal::CONT);
         }
     }
 

@@ -5,7 +5,9 @@
 
 pub mod confine;
 pub mod contain;
+pub mod control;
 pub mod layer;
+pub mod place;
 pub mod protocol;
 pub mod serve;
 pub mod start;

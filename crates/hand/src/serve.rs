@@ -5,7 +5,6 @@
 //! reaped, ours or not: the hand is the first process of its namespace.
 
 mod operations;
-mod place;
 mod rest;
 mod results;
 mod tools;
@@ -13,26 +12,31 @@ mod tools;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
-use std::os::fd::RawFd;
 use std::time::Duration;
 use std::time::Instant;
 
-pub use self::place::Place;
-pub(crate) use self::place::SHELL;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::io::Errno;
+use rustix::process::Signal;
 
 use self::rest::Rest;
 use self::tools::Waiting;
 use crate::calls::Calls;
 use crate::connection::Connection;
 use crate::contain::Door;
+use crate::control::receive;
 use crate::drains::Drains;
 use crate::exec::Execution;
 use crate::limits::CONNECTIONS_MAX;
 use crate::limits::QUIET_TIME;
 use crate::limits::SHELLS_MAX;
+use crate::place::Place;
 use crate::process;
 use crate::protocol::Request;
 use crate::protocol::Response;
@@ -54,7 +58,7 @@ pub fn run(control: OwnedFd, place: Place) -> ! {
 }
 
 #[expect(clippy::exit, reason = "this is the whole life of the process")]
-fn live(server: std::io::Result<Server>) -> ! {
+fn live(server: io::Result<Server>) -> ! {
     let status = match server.and_then(Server::serve) {
         Ok(()) => 0,
         Err(_) => 1,
@@ -115,7 +119,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(control: OwnedFd, place: Place) -> std::io::Result<Self> {
+    fn new(control: OwnedFd, place: Place) -> io::Result<Self> {
         sys::reserve_low_descriptors()?;
         sys::adopt_orphans()?;
         sys::set_usual_umask();
@@ -123,7 +127,7 @@ impl Server {
         Ok(Self {
             control: File::from(control),
             door: None,
-            children: sys::child_signals()?,
+            children: sys::signals(libc::SIGCHLD)?,
             place,
             calls: Calls::default(),
             connections: Vec::new(),
@@ -141,19 +145,11 @@ impl Server {
         })
     }
 
-    fn serve(mut self) -> std::io::Result<()> {
-        let mut sources = Vec::new();
-        let mut set = Vec::new();
+    fn serve(mut self) -> io::Result<()> {
         while !self.is_over {
-            self.watch(&mut sources, &mut set);
-            let now = Instant::now();
-            let limit = self.wake_at(now).map(|at| at.saturating_duration_since(now));
-            sys::poll(&mut set, limit)?;
-            for (source, entry) in sources.iter().zip(&set) {
-                if entry.revents != 0 {
-                    self.quiet_at = Some(Instant::now() + QUIET_TIME);
-                    self.handle(*source, entry.revents);
-                }
+            for (source, events) in self.wait()? {
+                self.quiet_at = Some(Instant::now() + QUIET_TIME);
+                self.handle(source, events);
             }
             self.on_time(Instant::now());
             self.sweep();
@@ -161,34 +157,48 @@ impl Server {
         Ok(())
     }
 
-    fn watch(&self, sources: &mut Vec<Source>, set: &mut Vec<libc::pollfd>) {
-        sources.clear();
-        set.clear();
-        let mut add = |source: Source, fd: RawFd, events: i16| {
+    /// Waits until something has happened or is due, and answers what has happened.
+    fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
+        let (sources, mut set) = self.watched();
+        let now = Instant::now();
+        // An earlier moment would only lead to another turn.
+        let limit =
+            self.wake_at(now).and_then(|at| Timespec::try_from(at.saturating_duration_since(now)).ok());
+        match rustix::event::poll(&mut set, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let happened = sources.into_iter().zip(set).map(|(source, entry)| (source, entry.revents()));
+        Ok(happened.filter(|(_, events)| !events.is_empty()).collect())
+    }
+
+    fn watched(&self) -> (Vec<Source>, Vec<PollFd<'_>>) {
+        let (mut sources, mut set) = (Vec::new(), Vec::new());
+        let mut add = |source, descriptor, events| {
             sources.push(source);
-            set.push(libc::pollfd { fd, events, revents: 0 });
+            set.push(PollFd::from_borrowed_fd(descriptor, events));
         };
-        add(Source::Control, self.control.as_raw_fd(), libc::POLLIN);
+        add(Source::Control, self.control.as_fd(), PollFlags::IN);
         for (index, connection) in self.connections.iter().enumerate() {
             let (fd, events) = connection.interest();
             add(Source::Connection(index), fd, events);
         }
         for (index, worker) in self.workers.iter().enumerate() {
             if let Some(worker) = worker {
-                add(Source::Worker(index), worker.pipe.as_raw_fd(), libc::POLLIN);
+                add(Source::Worker(index), worker.pipe.as_fd(), PollFlags::IN);
             }
         }
         for (index, shell) in self.shells.iter().enumerate() {
             let (reports, output) = shell.descriptors();
             if let Some(fd) = reports {
-                add(Source::Reports(index), fd, libc::POLLIN);
+                add(Source::Reports(index), fd, PollFlags::IN);
             }
             if let Some(fd) = output {
-                add(Source::Output(index), fd, libc::POLLIN);
+                add(Source::Output(index), fd, PollFlags::IN);
             }
         }
         for (index, fd) in self.drains.descriptors() {
-            add(Source::Drain(index), fd, libc::POLLIN);
+            add(Source::Drain(index), fd, PollFlags::IN);
         }
         for (index, execution) in self.executions.iter().enumerate() {
             let listener = execution.listener.and_then(|number| self.numbered(number));
@@ -196,11 +206,12 @@ impl Server {
                 continue;
             }
             for (stream, fd) in execution.descriptors() {
-                add(Source::Execution(index, stream), fd, libc::POLLIN);
+                add(Source::Execution(index, stream), fd, PollFlags::IN);
             }
         }
         // Last, so that a report which a shell sent before it ended is read first.
-        add(Source::Children, self.children.as_raw_fd(), libc::POLLIN);
+        add(Source::Children, self.children.as_fd(), PollFlags::IN);
+        (sources, set)
     }
 
     fn wake_at(&self, now: Instant) -> Option<Instant> {
@@ -212,7 +223,7 @@ impl Server {
     }
 
     /// Indices stay valid while a turn lasts: things are only added to the lists, and removed in `sweep`.
-    fn handle(&mut self, source: Source, events: i16) {
+    fn handle(&mut self, source: Source, events: PollFlags) {
         match source {
             Source::Control => self.on_control(),
             Source::Children => self.on_children(),
@@ -236,7 +247,7 @@ impl Server {
             door.answer().into_iter().for_each(|caller| self.connect(caller));
             return;
         }
-        let Ok(packet) = sys::receive(&self.control) else {
+        let Ok(packet) = receive(&self.control) else {
             self.is_over = true;
             return;
         };
@@ -272,7 +283,7 @@ impl Server {
             sys::kill_all_others();
         } else {
             for pid in process::descendants() {
-                sys::kill(pid, libc::SIGKILL);
+                sys::kill(pid, Signal::KILL);
             }
         }
     }
@@ -296,11 +307,11 @@ impl Server {
         }
     }
 
-    fn on_connection(&mut self, index: usize, events: i16) {
-        if events & libc::POLLOUT != 0 {
+    fn on_connection(&mut self, index: usize, events: PollFlags) {
+        if events.contains(PollFlags::OUT) {
             self.connections[index].flush();
         }
-        if events & !libc::POLLOUT == 0 {
+        if events.difference(PollFlags::OUT).is_empty() {
             return;
         }
         for request in self.connections[index].receive() {
@@ -399,7 +410,7 @@ fn end_descendants() {
             return;
         }
         for pid in descendants {
-            sys::kill(pid, libc::SIGKILL);
+            sys::kill(pid, Signal::KILL);
         }
         while sys::reap().is_some() {}
     }

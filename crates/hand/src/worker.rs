@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::process::Signal;
 use serde_json::value::RawValue;
 
 use crate::files;
@@ -17,9 +18,9 @@ use crate::limits::READ_TURN_BYTES;
 use crate::limits::WORKER_CPU_SECONDS;
 use crate::limits::WORKER_MEMORY_BYTES;
 use crate::limits::WORKER_TIME_MAX;
+use crate::place::Place;
 use crate::protocol::FRAME_BYTES_MAX;
 use crate::protocol::operation::FailureKind;
-use crate::serve::Place;
 use crate::sys;
 use crate::sys::Bounds;
 use crate::sys::Pid;
@@ -123,7 +124,7 @@ impl Worker {
 
     /// Ends it; its result will say why.
     pub(crate) fn kill(&mut self, kind: FailureKind, reason: &str) {
-        sys::kill(self.pid, libc::SIGKILL);
+        sys::kill(self.pid, Signal::KILL);
         self.killed.get_or_insert_with(|| Stopped { kind, reason: reason.to_owned() });
     }
 

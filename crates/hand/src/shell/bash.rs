@@ -25,10 +25,10 @@ use std::process::Command;
 use std::process::Stdio;
 
 use crate::limits::REPORT_BYTES_MAX;
+use crate::place::Place;
+use crate::place::SHELL;
 use crate::process::MARK;
 use crate::scratch;
-use crate::serve::Place;
-use crate::serve::SHELL;
 use crate::sys;
 use crate::sys::Pid;
 
