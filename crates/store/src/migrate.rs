@@ -29,6 +29,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../../migrations/sqlite/0003_build.sql"),
         postgres: include_str!("../../../migrations/postgres/0003_build.sql"),
     },
+    Migration {
+        version: 4,
+        name: "job",
+        sqlite: include_str!("../../../migrations/sqlite/0004_job.sql"),
+        postgres: include_str!("../../../migrations/postgres/0004_job.sql"),
+    },
 ];
 
 /// Key of the advisory lock under which a PostgreSQL schema is changed: the first letters of the program's name.

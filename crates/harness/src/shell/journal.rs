@@ -145,6 +145,7 @@ impl Journal {
             fence: Fence::Lease { epoch: self.epoch },
             entries,
             patch,
+            jobs: Vec::new(),
             expected_head: Some(self.head),
         };
         let crash = self.inner.parts.crash.as_ref();
