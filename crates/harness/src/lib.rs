@@ -15,6 +15,7 @@ mod send;
 mod sessions;
 mod shell;
 mod tasks;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -143,6 +144,12 @@ impl Harness {
     pub fn running(&self) -> usize {
         self.0.drivers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
     }
+}
+
+/// Describes the metrics of this crate to the process's recorder.
+pub fn describe_metrics() {
+    telemetry::describe();
+    life::telemetry::describe();
 }
 
 impl Inner {

@@ -100,6 +100,9 @@ pub(crate) const EXPIRED_ELSEWHERE_MS: i64 = 86_400_000;
 /// How often jobs are looked for when nothing wakes their worker: a lease that ran out wakes nobody.
 pub(crate) const JOBS_POLLED_EVERY: Duration = Duration::from_secs(1);
 
+/// How often jobs are counted for metrics.
+pub(crate) const JOBS_COUNTED_EVERY: Duration = Duration::from_secs(15);
+
 /// How often old jobs are removed, and how long parked ones are shown.
 pub(crate) const JOBS_CLEANED_EVERY: Duration = Duration::from_hours(1);
 pub(crate) const JOBS_KEPT_MS: i64 = 30 * 86_400_000;

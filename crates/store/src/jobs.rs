@@ -12,6 +12,7 @@
 //!
 //! [`Append::jobs`]: crate::Append::jobs
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use api::ids::WorkspaceId;
@@ -66,6 +67,8 @@ pub struct Job {
     pub run_at: Timestamp,
     /// Which attempt this is, from 1.
     pub attempts: i64,
+    /// For how long it has been due, in microseconds.
+    pub late_by_us: i64,
 }
 
 /// A job that is open or parked.
@@ -92,6 +95,9 @@ pub struct JobRecord {
     /// How far it is.
     pub state: JobState,
 }
+
+/// How many jobs there are by kind and by `waiting`, `running` or `parked`.
+pub type JobCounts = BTreeMap<(String, &'static str), usize>;
 
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +135,7 @@ impl Store {
                ORDER BY run_at, id LIMIT $3 {})
              UPDATE job SET holder = $4, lease_until = lease_now() + $5, epoch = epoch + 1, attempts = attempts + 1
              WHERE id IN (SELECT id FROM due)
-             RETURNING id, epoch, kind, key, workspace, body, run_at, attempts",
+             RETURNING id, epoch, kind, key, workspace, body, run_at, attempts, lease_now() - run_at",
             self.backend.skip_locked()
         );
         let take = |(kind, room): &(&str, usize)| {
@@ -221,6 +227,26 @@ impl Store {
         select.and_some("kind =", kind);
         select.push(" ORDER BY id");
         self.backend.query("list jobs", select.limit(limit)).await?.into_iter().map(read).collect()
+    }
+
+    /// How many jobs there are.
+    pub async fn job_counts(&self) -> Result<JobCounts, Error> {
+        let count = Stmt::new(
+            "SELECT kind, count(*), count(parked_at),
+             count(CASE WHEN parked_at IS NULL AND holder IS NOT NULL AND lease_until > lease_now() THEN 1 END)
+             FROM job GROUP BY kind",
+            [],
+        );
+        let mut counts = JobCounts::new();
+        for mut row in self.backend.query("count jobs", count).await? {
+            let kind = row.text("kind of a job")?;
+            let mut figure = || Ok(usize::try_from(row.int("number of jobs")?).unwrap_or(0));
+            let (all, parked, running) = (figure()?, figure()?, figure()?);
+            counts.insert((kind.clone(), "waiting"), all.saturating_sub(parked + running));
+            counts.insert((kind.clone(), "running"), running);
+            counts.insert((kind, "parked"), parked);
+        }
+        Ok(counts)
     }
 
     /// Removes jobs that were parked, or that nobody has run although they were due, for `kept_ms`.
@@ -331,6 +357,7 @@ fn read_claimed(mut row: Row) -> Result<Job, Error> {
         body: row.text("body of a job")?,
         run_at: row.time("time of a job")?,
         attempts: row.int("attempts at a job")?,
+        late_by_us: row.int("lag of a job")?,
     })
 }
 

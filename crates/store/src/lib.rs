@@ -23,6 +23,7 @@ mod postgres;
 mod sandboxes;
 mod sessions;
 mod sqlite;
+pub mod telemetry;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub use follow::Follower;
 pub use follow::Preview;
 pub use follow::Signal;
 pub use jobs::Job;
+pub use jobs::JobCounts;
 pub use jobs::JobRecord;
 pub use jobs::JobState;
 pub use jobs::NewJob;
@@ -103,7 +105,7 @@ impl Store {
             Target::Postgres(address) => {
                 let hub = Arc::new(Hub::new(true));
                 let backend = postgres::Postgres::open(address, clock, Arc::clone(&hub)).await?;
-                Ok(Self { backend: Arc::new(backend), hub })
+                Ok(Self::measured(Arc::new(backend), hub))
             }
         }
     }
@@ -111,7 +113,11 @@ impl Store {
     async fn open_sqlite(path: Option<PathBuf>, clock: Clock) -> Result<Self, Error> {
         let hub = Arc::new(Hub::new(false));
         let backend = sqlite::Sqlite::open(path, clock, Arc::clone(&hub)).await?;
-        Ok(Self { backend: Arc::new(backend), hub })
+        Ok(Self::measured(Arc::new(backend), hub))
+    }
+
+    fn measured(backend: Arc<dyn Backend>, hub: Arc<Hub>) -> Self {
+        Self { backend: Arc::new(telemetry::Measured(backend)), hub }
     }
 
     /// Ends every stream that follows a session, so that their readers finish. Reads and writes still work.

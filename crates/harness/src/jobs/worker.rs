@@ -22,6 +22,7 @@ use crate::crash;
 use crate::error::chain;
 use crate::limits;
 use crate::tasks::Tasks;
+use crate::telemetry;
 
 /// What runs the jobs of one process.
 pub struct Worker {
@@ -63,6 +64,7 @@ impl Worker {
         let (reporter, mut ended) = mpsc::channel(limits::REPORTS_MAX);
         let mut renewals = ticks(Duration::from_millis(self.claim.ttl_ms.unsigned_abs() / 3));
         let mut cleanings = ticks(limits::JOBS_CLEANED_EVERY);
+        let mut counts = ticks(limits::JOBS_COUNTED_EVERY);
         loop {
             // What is written from here on wakes the worker again.
             news.mark_unchanged();
@@ -78,6 +80,7 @@ impl Worker {
                 changed = news.changed() => if changed.is_err() { return },
                 _ = renewals.tick() => self.renew(&mut running).await,
                 _ = cleanings.tick() => self.clean().await,
+                _ = counts.tick() => self.count().await,
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -148,6 +151,14 @@ impl Worker {
         }
     }
 
+    async fn count(&self) {
+        let kinds: Vec<&'static str> = self.handlers.iter().map(|handler| handler.rules().kind).collect();
+        match self.store.job_counts().await {
+            Ok(counts) => telemetry::show_jobs(&counts, &kinds),
+            Err(error) => tracing::warn!(error = chain(&error), "count jobs failed; trying again"),
+        }
+    }
+
     async fn clean(&self) {
         if let Err(error) = self.store.forget_jobs(limits::JOBS_KEPT_MS).await {
             tracing::warn!(error = chain(&error), "forget old jobs failed; trying again");
@@ -171,30 +182,42 @@ fn forget(running: &mut Running, (id, epoch): (i64, i64)) {
 /// One attempt, from its lease to its end.
 async fn attempt(handler: &dyn Handler, store: &Store, job: &Job, crash: Option<&CrashPoint>) {
     crash::point(crash, "job_claimed");
-    let rules = handler.rules();
-    let Job { id, kind, key, attempts, .. } = job;
-    let failure = if *attempts > rules.attempts_max {
-        let reason = format!("the servers that ran it ended during its {} attempts", rules.attempts_max);
-        Failure::Permanent { reason }
-    } else {
-        let run = tokio::time::timeout(rules.attempt_max, handler.run(job));
-        match AssertUnwindSafe(run).catch_unwind().await {
-            Ok(Ok(Ok(done))) => return finish(store, job, done, crash).await,
-            Ok(Ok(Err(failure))) => failure,
-            Ok(Err(_)) => transient(format!("it took longer than {:?}", rules.attempt_max)),
-            Err(_) => transient("its handler panicked".to_owned()),
-        }
+    let kind = handler.rules().kind;
+    let begun = telemetry::begin_attempt(kind, job);
+    let outcome = match run(handler, job).await {
+        Ok(done) => finish(store, job, done, crash).await,
+        Err(failure) => fail(store, job, &handler.rules(), &failure).await,
     };
+    telemetry::end_attempt(kind, begun, outcome);
+}
+
+async fn run(handler: &dyn Handler, job: &Job) -> Result<Done, Failure> {
+    let Rules { attempts_max, attempt_max, .. } = handler.rules();
+    if job.attempts > attempts_max {
+        let reason = format!("the servers that ran it ended during its {attempts_max} attempts");
+        return Err(Failure::Permanent { reason });
+    }
+    let run = tokio::time::timeout(attempt_max, handler.run(job));
+    match AssertUnwindSafe(run).catch_unwind().await {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(_)) => Err(Failure::Transient { reason: format!("it took longer than {attempt_max:?}") }),
+        Err(_) => Err(Failure::Transient { reason: "its handler panicked".to_owned() }),
+    }
+}
+
+/// Ends an attempt that failed, and the job with it when it was the last one.
+async fn fail(store: &Store, job: &Job, rules: &Rules, failure: &Failure) -> &'static str {
+    let Job { id, kind, key, attempts, .. } = job;
     let reason = failure.to_string();
     let is_last = matches!(failure, Failure::Permanent { .. }) || *attempts >= rules.attempts_max;
-    let noted = if is_last {
+    if is_last {
         tracing::error!(
             job.id = id,
             job.kind = kind,
             error = reason,
             "parked job {id} ({kind} {key}): {reason}"
         );
-        store.park_job(job, &reason).await
+        note(job, "parked", store.park_job(job, &reason).await)
     } else {
         tracing::warn!(
             job.id = id,
@@ -202,32 +225,32 @@ async fn attempt(handler: &dyn Handler, store: &Store, job: &Job, crash: Option<
             error = reason,
             "attempt {attempts} at job {id} failed: {reason}"
         );
-        store.fail_job(job, &reason, rules.pause_after(*attempts)).await
-    };
-    note(job, noted);
+        note(job, "failed", store.fail_job(job, &reason, rules.pause_after(*attempts)).await)
+    }
 }
 
-fn transient(reason: String) -> Failure {
-    Failure::Transient { reason }
-}
-
-async fn finish(store: &Store, job: &Job, done: Done, crash: Option<&CrashPoint>) {
+async fn finish(store: &Store, job: &Job, done: Done, crash: Option<&CrashPoint>) -> &'static str {
     match done {
-        Done::Committed => {}
+        Done::Committed => "done",
         Done::Effect => {
             crash::point(crash, "before_job_end");
-            note(job, store.finish_job(job).await);
+            note(job, "done", store.finish_job(job).await)
         }
     }
 }
 
-fn note(job: &Job, noted: Result<bool, store::Error>) {
+/// What came of an attempt whose end was written, or should have been.
+fn note(job: &Job, outcome: &'static str, noted: Result<bool, store::Error>) -> &'static str {
     let id = job.id;
     match noted {
-        Ok(true) => {}
-        Ok(false) => tracing::warn!(job.id = id, "job {id} was taken over by another attempt"),
+        Ok(true) => outcome,
+        Ok(false) => {
+            tracing::warn!(job.id = id, "job {id} was taken over by another attempt");
+            "lost"
+        }
         Err(error) => {
             tracing::warn!(job.id = id, error = chain(&error), "end job {id} failed; its lease runs out");
+            "lost"
         }
     }
 }

@@ -67,7 +67,8 @@ pub(crate) async fn a_job_is_written_in_the_commit_of_its_cause_or_not_at_all(wo
     assert_eq!(read_log(&world.store, &session).await.len(), 2);
     let taken = take(&world.store, "node").await;
     assert_eq!(keys(&taken), ["a", "b", "c"]);
-    let Job { id: _, epoch, kind, key: _, workspace: of, body, run_at: _, attempts } = &taken[2];
+    let Job { id: _, epoch, kind, key: _, workspace: of, body, run_at: _, attempts, late_by_us } = &taken[2];
+    assert!((0..60_000_000).contains(late_by_us), "{late_by_us}");
     assert_eq!((*epoch, kind.as_str(), of, body, *attempts), (1, "test", &workspace, &owned.body, 1));
 }
 
@@ -175,6 +176,10 @@ pub(crate) async fn a_parked_job_is_shown_and_begins_anew_when_it_is_written_aga
     assert_eq!((shown[0].error.as_deref(), shown[1].state), (Some("cannot be done"), JobState::Running));
     assert_eq!(store.jobs(Some("test"), shown[0].id, 10).await.unwrap(), shown[1..]);
     assert_eq!(store.jobs(Some("other"), 0, 10).await.unwrap(), []);
+    let counts = store.job_counts().await.unwrap();
+    let counts: Vec<_> =
+        counts.iter().map(|((kind, state), count)| (kind.as_str(), *state, *count)).collect();
+    assert_eq!(counts, [("test", "parked", 1), ("test", "running", 1), ("test", "waiting", 0)]);
     assert!(!store.finish_job(&poison).await.unwrap());
     assert_eq!(take(store, "node").await, []);
 

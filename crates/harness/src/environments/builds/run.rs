@@ -7,6 +7,7 @@ use egress::policy::Access;
 use sandbox::LayerName;
 use store::BuildEnd;
 use store::Job;
+use tokio::time::Instant;
 use tokio::time::MissedTickBehavior;
 
 use super::Builds;
@@ -18,6 +19,7 @@ use super::recipe::Step;
 use super::workshop::Workshop;
 use crate::crash;
 use crate::error::chain;
+use crate::life::telemetry;
 use crate::limits;
 
 /// How often a build says how far it is, and whoever waits for another node looks.
@@ -42,10 +44,12 @@ impl<'a> Site<'a> {
     async fn build(mut self, recipe: Result<Recipe, String>) -> Result<(), String> {
         let layer = &self.job.key;
         tracing::info!(layer, "build layer {layer}");
+        let begun = Instant::now();
         let built = match recipe {
             Ok(recipe) => self.make(recipe).await,
             Err(error) => Err(error),
         };
+        telemetry::count_build(begun.elapsed(), built.is_ok());
         match &built {
             Ok(()) => tracing::info!(layer, "layer {layer} is built"),
             Err(error) => tracing::warn!(layer, error, "the build of layer {layer} failed"),
