@@ -163,6 +163,72 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Reads a field that has to be there.
+    pub fn require<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Field<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        read(&self.required(name)?)
+    }
+
+    /// Reads a field that may be missing or null.
+    pub fn opt<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Field<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        self.optional(name).map(|field| read(&field)).transpose()
+    }
+
+    /// The same, with the default of its type where it is missing or null.
+    pub fn opt_or_default<T: Default>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Field<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.opt(name, read).map(Option::unwrap_or_default)
+    }
+
+    /// Reads a field of which missing and null mean different things.
+    pub fn patched<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Field<'_>) -> Result<T, Error>,
+    ) -> Result<Patch<T>, Error> {
+        self.patch(name).try_map(|field| read(&field))
+    }
+
+    /// `true` or `false`, or nothing.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, Error> {
+        self.optional(name).map(|field| field.boolean()).transpose()
+    }
+
+    /// Metadata of a new object, in the field `metadata`.
+    pub fn metadata(&self) -> Result<Metadata, Error> {
+        self.optional("metadata").map_or_else(|| Ok(Metadata::new()), |field| field.metadata())
+    }
+
+    /// Reads a text that null and the empty string clear.
+    pub fn clearable(&self, name: &str, chars_max: usize) -> Result<Patch<String>, Error> {
+        Ok(match self.patched(name, |field| field.string(0, chars_max))? {
+            Patch::Value(text) if text.is_empty() => Patch::Null,
+            text @ (Patch::Value(_) | Patch::Null | Patch::Absent) => text,
+        })
+    }
+
+    /// Reads a field that may be left out but not cleared.
+    pub fn uncleared<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Field<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        match self.patch(name) {
+            Patch::Null => Err(self.path.key(name).error("Cannot be cleared; leave it out to keep it")),
+            Patch::Absent | Patch::Value(_) => self.opt(name, read),
+        }
+    }
+
     /// Every field with its name.
     pub fn each(&self) -> impl Iterator<Item = (&str, Field<'_>)> {
         self.fields.iter().map(|(name, value)| (name.as_str(), Field { value, path: self.path.key(name) }))
@@ -213,6 +279,11 @@ impl<'a> Field<'a> {
         Ok(text)
     }
 
+    /// The same as an owned string.
+    pub fn string(&self, min: usize, max: usize) -> Result<String, Error> {
+        self.text_within(min, max).map(str::to_owned)
+    }
+
     /// One of `choices`.
     pub fn choice(&self, choices: &[&'static str]) -> Result<&'static str, Error> {
         let text = self.value.as_str();
@@ -248,6 +319,34 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// An object that has no other fields than these.
+    pub fn object_of(&self, names: &[&str]) -> Result<Object<'a>, Error> {
+        let object = self.object()?;
+        object.only(names)?;
+        Ok(object)
+    }
+
+    /// An object whose `type` is one of these tags, and that has no other fields than those of its tag.
+    pub fn tagged(&self, tags: &[(&'static str, &[&str])]) -> Result<(&'static str, Object<'a>), Error> {
+        let object = self.object()?;
+        let names: Vec<&'static str> = tags.iter().map(|(tag, _)| *tag).collect();
+        let tag = object.tag(&names)?;
+        let fields = tags.iter().filter(|(name, _)| *name == tag).flat_map(|(_, fields)| fields.iter());
+        let fields: Vec<&str> = std::iter::once(&"type").chain(fields).copied().collect();
+        object.only(&fields)?;
+        Ok((tag, object))
+    }
+
+    /// An array of `min` to `max` items, each read by `read`.
+    pub fn items<T>(
+        &self,
+        min: usize,
+        max: usize,
+        read: impl FnMut(Field<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        self.list(min, max)?.each().map(read).collect()
+    }
+
     /// An array of `min` to `max` items.
     pub fn list(&self, min: usize, max: usize) -> Result<List<'a>, Error> {
         let items = self.value.as_array().ok_or_else(|| self.error("Input should be a valid list"))?;
@@ -269,12 +368,11 @@ impl<'a> Field<'a> {
 
     /// An array of strings, each of 1 to `chars_max` characters.
     pub fn texts(&self, min: usize, max: usize, chars_max: usize) -> Result<Vec<String>, Error> {
-        let list = self.list(min, max)?;
-        list.each().map(|item| Ok(item.text_within(1, chars_max)?.to_owned())).collect()
+        self.items(min, max, |item| item.string(1, chars_max))
     }
 
     /// Metadata as given when an object is created.
-    pub fn metadata(&self) -> Result<Metadata, Error> {
+    fn metadata(&self) -> Result<Metadata, Error> {
         let object = self.object()?;
         for (key, value) in object.each() {
             metadata_key(&value, key)?;

@@ -1,6 +1,6 @@
 //! Events that the server makes, as clients see them (without `id` and `processed_at`, which are put in later).
 //!
-//! Shapes follow the `BetaManagedAgents…Event` models of the official SDK 2.12.
+//! Shapes follow the `BetaManagedAgents…Event` models of the official SDK 2.14.
 
 use std::sync::Arc;
 
@@ -9,24 +9,22 @@ use serde_json::value::RawValue;
 
 use crate::completion::Usage;
 use crate::entry::raw;
+use crate::event_kinds::EventKind;
 use crate::ids::EventId;
 use crate::ids::ThreadId;
 
 /// An event made by the server.
 #[derive(Clone, Debug, Serialize)]
-#[serde(tag = "type")]
+#[serde(untagged)]
 pub enum Emitted {
     /// Sign of life from extended thinking; carries no content.
-    #[serde(rename = "agent.thinking")]
     Thinking,
     /// Text from the agent.
-    #[serde(rename = "agent.message")]
     Message {
         /// Text blocks.
         content: Vec<Arc<RawValue>>,
     },
     /// The agent calls a built-in tool. Durable before the tool runs: this is the intent.
-    #[serde(rename = "agent.tool_use")]
     ToolUse {
         /// Tool name.
         name: String,
@@ -39,7 +37,6 @@ pub enum Emitted {
         evaluation: Option<Evaluation>,
     },
     /// What the tool answered.
-    #[serde(rename = "agent.tool_result")]
     ToolResult {
         /// The `agent.tool_use` event.
         tool_use_id: EventId,
@@ -49,10 +46,8 @@ pub enum Emitted {
         is_error: bool,
     },
     /// The session works.
-    #[serde(rename = "session.status_running")]
     Running,
     /// The session waits for input.
-    #[serde(rename = "session.status_idle")]
     Idle {
         /// Why it stopped.
         stop_reason: StopReason,
@@ -60,13 +55,10 @@ pub enum Emitted {
         stop_details: Option<Arc<RawValue>>,
     },
     /// A transient failure; the session tries again by itself.
-    #[serde(rename = "session.status_rescheduled")]
     Rescheduled,
     /// The session has ended.
-    #[serde(rename = "session.status_terminated")]
     Terminated,
     /// A thread works.
-    #[serde(rename = "session.thread_status_running")]
     ThreadRunning {
         /// Which thread.
         session_thread_id: ThreadId,
@@ -74,7 +66,6 @@ pub enum Emitted {
         agent_name: String,
     },
     /// A thread waits for input.
-    #[serde(rename = "session.thread_status_idle")]
     ThreadIdle {
         /// Which thread.
         session_thread_id: ThreadId,
@@ -86,7 +77,6 @@ pub enum Emitted {
         stop_details: Option<Arc<RawValue>>,
     },
     /// A thread hit a transient failure and tries again.
-    #[serde(rename = "session.thread_status_rescheduled")]
     ThreadRescheduled {
         /// Which thread.
         session_thread_id: ThreadId,
@@ -94,7 +84,6 @@ pub enum Emitted {
         agent_name: String,
     },
     /// A thread has ended.
-    #[serde(rename = "session.thread_status_terminated")]
     ThreadTerminated {
         /// Which thread.
         session_thread_id: ThreadId,
@@ -102,7 +91,6 @@ pub enum Emitted {
         agent_name: String,
     },
     /// What the session has used so far.
-    #[serde(rename = "session.usage")]
     Usage {
         /// A JSON object, the snapshot.
         usage: Arc<RawValue>,
@@ -110,13 +98,11 @@ pub enum Emitted {
         budget: Option<Arc<RawValue>>,
     },
     /// Something went wrong.
-    #[serde(rename = "session.error")]
     Error {
         /// What, and what happens next.
         error: SessionError,
     },
     /// A client changed the session.
-    #[serde(rename = "session.updated")]
     Updated {
         /// The whole agent snapshot, when it changed.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,13 +115,10 @@ pub enum Emitted {
         title: Option<String>,
     },
     /// The session was deleted; the last thing that its streams carry.
-    #[serde(rename = "session.deleted")]
     Deleted,
     /// A model request begins.
-    #[serde(rename = "span.model_request_start")]
     RequestStart,
     /// A model request has ended, well or not.
-    #[serde(rename = "span.model_request_end")]
     RequestEnd {
         /// The `span.model_request_start` event.
         model_request_start_id: EventId,
@@ -249,26 +232,26 @@ impl From<Usage> for SpanUsage {
 
 impl Emitted {
     /// The event's `type`.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> EventKind {
         match self {
-            Self::Thinking => "agent.thinking",
-            Self::Message { .. } => "agent.message",
-            Self::ToolUse { .. } => "agent.tool_use",
-            Self::ToolResult { .. } => "agent.tool_result",
-            Self::Running => "session.status_running",
-            Self::Idle { .. } => "session.status_idle",
-            Self::Rescheduled => "session.status_rescheduled",
-            Self::Terminated => "session.status_terminated",
-            Self::ThreadRunning { .. } => "session.thread_status_running",
-            Self::ThreadIdle { .. } => "session.thread_status_idle",
-            Self::ThreadRescheduled { .. } => "session.thread_status_rescheduled",
-            Self::ThreadTerminated { .. } => "session.thread_status_terminated",
-            Self::Usage { .. } => "session.usage",
-            Self::Error { .. } => "session.error",
-            Self::Updated { .. } => "session.updated",
-            Self::Deleted => "session.deleted",
-            Self::RequestStart => "span.model_request_start",
-            Self::RequestEnd { .. } => "span.model_request_end",
+            Self::Thinking => EventKind::AgentThinking,
+            Self::Message { .. } => EventKind::AgentMessage,
+            Self::ToolUse { .. } => EventKind::AgentToolUse,
+            Self::ToolResult { .. } => EventKind::AgentToolResult,
+            Self::Running => EventKind::SessionStatusRunning,
+            Self::Idle { .. } => EventKind::SessionStatusIdle,
+            Self::Rescheduled => EventKind::SessionStatusRescheduled,
+            Self::Terminated => EventKind::SessionStatusTerminated,
+            Self::ThreadRunning { .. } => EventKind::SessionThreadStatusRunning,
+            Self::ThreadIdle { .. } => EventKind::SessionThreadStatusIdle,
+            Self::ThreadRescheduled { .. } => EventKind::SessionThreadStatusRescheduled,
+            Self::ThreadTerminated { .. } => EventKind::SessionThreadStatusTerminated,
+            Self::Usage { .. } => EventKind::SessionUsage,
+            Self::Error { .. } => EventKind::SessionError,
+            Self::Updated { .. } => EventKind::SessionUpdated,
+            Self::Deleted => EventKind::SessionDeleted,
+            Self::RequestStart => EventKind::SpanModelRequestStart,
+            Self::RequestEnd { .. } => EventKind::SpanModelRequestEnd,
         }
     }
 
@@ -277,10 +260,12 @@ impl Emitted {
         #[derive(Serialize)]
         struct WithId<'a> {
             id: &'a EventId,
+            #[serde(rename = "type")]
+            kind: EventKind,
             #[serde(flatten)]
             event: &'a Emitted,
         }
-        raw(&WithId { id, event: self })
+        raw(&WithId { id, kind: self.kind(), event: self })
     }
 }
 
@@ -319,6 +304,9 @@ mod tests {
                 r#"{{"id":"{id}","type":"agent.tool_use","name":"bash","input":{{"n": 1.0e3}},"evaluated_permission":"allow","evaluation":{{"type":"always_allow"}}}}"#
             )
         );
-        assert_eq!(event.kind(), "agent.tool_use");
+        assert_eq!(
+            Emitted::Running.public(&id).get(),
+            format!(r#"{{"id":"{id}","type":"session.status_running"}}"#)
+        );
     }
 }

@@ -8,18 +8,10 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use crate::event_kinds::EventKind;
 use crate::ids::EventId;
 use crate::ids::ThreadId;
 use crate::time::Timestamp;
-
-/// Kind of the first entry of every session: `private` holds what the brain must know of it.
-pub const SESSION_CREATED: &str = "journal.session_created";
-/// A new owner took the session up after its last one died. Everything in flight at this point was lost.
-pub const SESSION_RESUMED: &str = "journal.session_resumed";
-/// The tool call named in the private part was never begun, although the one who was to begin it is dead.
-pub const CALL_UNSTARTED: &str = "journal.call_unstarted";
-/// The event named in `processes` was picked up; from here on its `processed_at` is set.
-pub const INPUT_PROCESSED: &str = "journal.input_processed";
 
 /// One entry, as stored. `seq` starts at 1 and has no gap within a session.
 #[derive(Clone, Debug)]
@@ -30,8 +22,8 @@ pub struct Entry {
     pub thread: ThreadId,
     /// Unique over all sessions; the public event's `id`.
     pub id: EventId,
-    /// The public event's `type`, or a `journal.*` kind that no client sees.
-    pub kind: Arc<str>,
+    /// The public event's `type`, or a kind that no client sees.
+    pub kind: EventKind,
     /// The public event as a JSON object without `processed_at`; `None` for an internal entry.
     pub public: Option<Arc<RawValue>>,
     /// What only the server may see.
@@ -40,7 +32,7 @@ pub struct Entry {
     pub created_at: Timestamp,
     /// When it took effect; `None` while a client's event waits in the queue.
     pub processed_at: Option<Timestamp>,
-    /// For [`INPUT_PROCESSED`]: the event whose `processed_at` becomes this entry's `created_at`.
+    /// For [`EventKind::JournalInputProcessed`]: the event whose `processed_at` becomes this entry's `created_at`.
     pub processes: Option<EventId>,
 }
 
@@ -52,7 +44,7 @@ pub struct NewEntry {
     /// See [`Entry::id`].
     pub id: EventId,
     /// See [`Entry::kind`].
-    pub kind: Arc<str>,
+    pub kind: EventKind,
     /// See [`Entry::public`].
     pub public: Option<Arc<RawValue>>,
     /// See [`Entry::private`].

@@ -190,10 +190,7 @@ impl Environment {
 
     /// The environment after an update; `None` when it changes nothing.
     pub fn update(&self, update: EnvironmentUpdate, now: Timestamp) -> Result<Option<Self>, Error> {
-        if self.archived_at.is_some() {
-            let message = format!("Environment {} is archived and cannot be updated", self.id);
-            return Err(Error::invalid(message).with_code("environment_archived"));
-        }
+        self.check_changeable()?;
         let EnvironmentUpdate { name, description, config, metadata } = update;
         let stored = self.clone();
         let config = match config {
@@ -214,6 +211,15 @@ impl Environment {
         Ok(if next == *self { None } else { Some(Self { updated_at: now, ..next }) })
     }
 
+    /// Refuses a change of an environment that is archived.
+    pub fn check_changeable(&self) -> Result<(), Error> {
+        if self.archived_at.is_none() {
+            return Ok(());
+        }
+        let message = format!("Environment {} is archived and cannot be updated", self.id);
+        Err(Error::invalid(message).with_code("environment_archived"))
+    }
+
     /// The environment archived; `None` when it already is.
     pub fn archive(&self, now: Timestamp) -> Option<Self> {
         match self.archived_at {
@@ -225,11 +231,6 @@ impl Environment {
     /// The environment as stored and answered.
     pub fn render(&self) -> String {
         json(self)
-    }
-
-    /// The answer to a delete.
-    pub fn render_deleted(id: &EnvironmentId) -> String {
-        format!("{{\"id\":\"{id}\",\"type\":\"environment_deleted\"}}")
     }
 }
 

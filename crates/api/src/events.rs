@@ -14,6 +14,7 @@ use crate::body::excerpt;
 use crate::content;
 use crate::content::Place;
 use crate::errors::Error;
+use crate::event_kinds::EventKind;
 use crate::ids::ThreadId;
 use crate::limits::EVENTS_MAX;
 use crate::limits::FILE_DOCUMENTS_MAX;
@@ -65,65 +66,24 @@ pub enum ClientEventKind {
     },
 }
 
-/// Types of events that are stored, which are those that a list can be filtered by.
-pub const EVENT_TYPES: [&str; 41] = [
-    "user.message",
-    "user.interrupt",
-    "user.tool_confirmation",
-    "user.custom_tool_result",
-    "agent.custom_tool_use",
-    "agent.message",
-    "agent.thinking",
-    "agent.mcp_tool_use",
-    "agent.mcp_tool_result",
-    "agent.tool_use",
-    "agent.tool_result",
-    "agent.thread_message_received",
-    "agent.thread_message_sent",
-    "agent.thread_context_compacted",
-    "session.error",
-    "session.status_rescheduled",
-    "session.status_running",
-    "session.status_idle",
-    "session.status_terminated",
-    "session.thread_created",
-    "span.outcome_evaluation_start",
-    "span.outcome_evaluation_end",
-    "span.model_request_start",
-    "span.model_request_end",
-    "span.outcome_evaluation_ongoing",
-    "user.define_outcome",
-    "session.thread_status_running",
-    "session.thread_status_idle",
-    "session.thread_status_terminated",
-    "user.tool_result",
-    "session.thread_status_rescheduled",
-    "session.updated",
-    "system.message",
-    "session.usage",
-    "workflow_run.created",
-    "workflow_run.status_running",
-    "workflow_run.status_idle",
-    "workflow_run.status_ended",
-    "workflow_run.error",
-    "workflow_run.phase_started",
-    "workflow_run.phase_ended",
-];
+/// Kinds of events that a stream can preview.
+pub const PREVIEWED: [EventKind; 2] = [EventKind::AgentMessage, EventKind::AgentThinking];
 
-/// Types of events that a stream can preview.
-pub const DELTA_TYPES: [&str; 2] = ["agent.message", "agent.thinking"];
+/// Kinds of events that a session may be created with.
+const INITIAL: [EventKind; 2] = [EventKind::UserMessage, EventKind::UserDefineOutcome];
 
-const SENT_TYPES: [&str; 7] = [
-    "user.message",
-    "user.interrupt",
-    "user.tool_confirmation",
-    "user.custom_tool_result",
-    "user.define_outcome",
-    "user.tool_result",
-    "system.message",
-];
-
-const INITIAL_TYPES: [&str; 2] = ["user.message", "user.define_outcome"];
+impl ClientEventKind {
+    /// The kind of the entry that it becomes.
+    pub fn event_kind(&self) -> EventKind {
+        match self {
+            Self::Message => EventKind::UserMessage,
+            Self::Interrupt { .. } => EventKind::UserInterrupt,
+            Self::ToolConfirmation { .. } => EventKind::UserToolConfirmation,
+            Self::CustomToolResult { .. } => EventKind::UserCustomToolResult,
+            Self::ToolResult { .. } => EventKind::UserToolResult,
+        }
+    }
+}
 
 /// An event whose shape is right; of a kind that may not be built.
 enum Checked {
@@ -139,7 +99,7 @@ pub fn parse_send(bytes: &[u8]) -> Result<Vec<ClientEvent>, Error> {
     let Some(events) = fields.shift_remove("events") else {
         return Err(Path::ROOT.key("events").error("Field required"));
     };
-    parse_list(events, Path::ROOT.key("events"), 1, EVENTS_MAX, &SENT_TYPES)
+    parse_list(events, Path::ROOT.key("events"), 1, EVENTS_MAX, &EventKind::sent_by_clients())
 }
 
 /// Reads the events that a session is created with; null is as good as none.
@@ -147,7 +107,13 @@ pub(crate) fn parse_initial(events: Value) -> Result<Vec<ClientEvent>, Error> {
     if events.is_null() {
         return Ok(Vec::new());
     }
-    parse_list(events, Path::ROOT.key("initial_events"), 0, INITIAL_EVENTS_MAX, &INITIAL_TYPES)
+    parse_list(
+        events,
+        Path::ROOT.key("initial_events"),
+        0,
+        INITIAL_EVENTS_MAX,
+        &INITIAL.each_ref().map(EventKind::as_str),
+    )
 }
 
 fn parse_list(
@@ -213,24 +179,24 @@ fn check_list(path: &Path<'_>, events: &[Checked], file_documents: usize) -> Res
 /// Checks one event; says how many of its documents come from files.
 fn check(item: &Field<'_>, tags: &[&'static str]) -> Result<(Checked, usize), Error> {
     let object = item.object()?;
-    match object.tag(tags)? {
-        "user.message" => {
+    match EventKind::parse(object.tag(tags)?) {
+        EventKind::UserMessage => {
             object.only(&["type", "content"])?;
             let content = object.required("content")?;
             let documents = content::check(&content.list(1, usize::MAX)?, Place::Message)?;
             Ok((Checked::Built(ClientEventKind::Message), documents))
         }
-        "user.interrupt" => Ok((Checked::Built(check_interrupt(&object)?), 0)),
-        "user.tool_confirmation" => Ok((Checked::Built(check_confirmation(&object)?), 0)),
-        "user.custom_tool_result" => {
+        EventKind::UserInterrupt => Ok((Checked::Built(check_interrupt(&object)?), 0)),
+        EventKind::UserToolConfirmation => Ok((Checked::Built(check_confirmation(&object)?), 0)),
+        EventKind::UserCustomToolResult => {
             let (custom_tool_use_id, documents) = check_result(&object, "custom_tool_use_id")?;
             Ok((Checked::Built(ClientEventKind::CustomToolResult { custom_tool_use_id }), documents))
         }
-        "user.tool_result" => {
+        EventKind::UserToolResult => {
             let (tool_use_id, documents) = check_result(&object, "tool_use_id")?;
             Ok((Checked::Built(ClientEventKind::ToolResult { tool_use_id }), documents))
         }
-        "user.define_outcome" => check_outcome(&object).map(|()| (Checked::DefineOutcome, 0)),
+        EventKind::UserDefineOutcome => check_outcome(&object).map(|()| (Checked::DefineOutcome, 0)),
         _ => check_system(&object).map(|()| (Checked::SystemMessage, 0)),
     }
 }

@@ -10,6 +10,7 @@ pub mod emitted;
 pub mod entry;
 pub mod environments;
 pub mod errors;
+pub mod event_kinds;
 pub mod events;
 pub mod ids;
 pub mod limits;

@@ -1,8 +1,8 @@
 //! What can be asked of every list: filters, order, limit, and the page's cursor.
 
 use crate::errors::Error;
-use crate::events::DELTA_TYPES;
-use crate::events::EVENT_TYPES;
+use crate::event_kinds::EventKind;
+use crate::events::PREVIEWED;
 use crate::ids::AgentId;
 use crate::limits::LONG_PAGE_MAX;
 use crate::limits::PAGE_DEFAULT;
@@ -13,17 +13,18 @@ use crate::page::Position;
 use crate::query::Query;
 use crate::query::Range;
 use crate::query::refuse;
-use crate::sessions::STATUSES;
+use crate::sessions::SessionStatus;
 use crate::time::Timestamp;
 
-/// `GET /v1/agents`, newest first.
+/// A list of records by creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentList {
-    /// When the agents were made.
+pub struct RecordList {
     pub created_at: Range,
-    /// Whether archived ones are shown.
+    /// Shows archived ones too.
     pub include_archived: bool,
-    /// Agents on the page.
+    /// Order of creation.
+    pub order: Order,
+    /// Records on the page.
     pub limit: usize,
     /// Where the page begins.
     pub page: Option<Keyset>,
@@ -38,24 +39,10 @@ pub struct VersionList {
     pub before: Option<i64>,
 }
 
-/// `GET /v1/environments`, newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvironmentList {
-    /// Whether archived ones are shown.
-    pub include_archived: bool,
-    /// Environments on the page.
-    pub limit: usize,
-    /// Where the page begins.
-    pub page: Option<Keyset>,
-}
-
 /// `GET /v1/sessions`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionList {
-    /// When the sessions were made.
-    pub created_at: Range,
-    /// Whether archived ones are shown.
-    pub include_archived: bool,
+    pub base: RecordList,
     /// Only those of this agent.
     pub agent_id: Option<AgentId>,
     /// Only those of this version of the agent; `None` when no agent is named.
@@ -65,13 +52,7 @@ pub struct SessionList {
     /// Only those with this memory store.
     pub memory_store_id: Option<String>,
     /// Only those in one of these states; empty for all.
-    pub statuses: Vec<String>,
-    /// Order of creation.
-    pub order: Order,
-    /// Sessions on the page.
-    pub limit: usize,
-    /// Where the page begins.
-    pub page: Option<Keyset>,
+    pub statuses: Vec<SessionStatus>,
 }
 
 /// A place in a list by creation.
@@ -89,7 +70,7 @@ pub struct Keyset {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventList {
     /// Only these types; empty for all.
-    pub types: Vec<String>,
+    pub types: Vec<EventKind>,
     /// When the events were processed.
     pub processed_at: Range,
     /// Order of processing.
@@ -104,7 +85,7 @@ pub struct EventList {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadList {
     /// Only those in one of these states; empty for all.
-    pub statuses: Vec<String>,
+    pub statuses: Vec<SessionStatus>,
     /// Threads on the page.
     pub limit: usize,
     /// Where the page begins.
@@ -136,27 +117,29 @@ pub struct ModelList {
 /// Models on a page when the request does not say (documented).
 const MODELS_DEFAULT: usize = 20;
 
-impl AgentList {
-    /// Reads a query string.
+/// Parameters that a [`RecordList`] is made of.
+const PAGE: [&str; 3] = ["include_archived", "limit", "page"];
+const CREATED: [&str; 4] = ["created_at[gt]", "created_at[gte]", "created_at[lt]", "created_at[lte]"];
+
+impl RecordList {
+    /// Reads the query string of a list, newest first, that has no filter on the time of creation.
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
-        let query = Query::parse(
-            raw,
-            &[
-                "created_at[gt]",
-                "created_at[gte]",
-                "created_at[lt]",
-                "created_at[lte]",
-                "include_archived",
-                "limit",
-                "page",
-            ],
-        )?;
+        Self::read(&Query::parse(raw, &PAGE)?, Order::Desc)
+    }
+
+    /// Reads the query string of a list, newest first, with a filter on the time of creation.
+    pub fn parse_created(raw: Option<&str>) -> Result<Self, Error> {
+        Self::read(&Query::parse(raw, &[&PAGE[..], &CREATED].concat())?, Order::Desc)
+    }
+
+    fn read(query: &Query, order: Order) -> Result<Self, Error> {
         let created_at = query.created_at()?;
         Ok(Self {
             created_at,
             include_archived: query.boolean("include_archived")?,
+            order,
             limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
-            page: keyset(&query, Order::Desc, Some(&created_at))?,
+            page: keyset(query, order, Some(&created_at))?,
         })
     }
 }
@@ -174,41 +157,12 @@ impl VersionList {
     }
 }
 
-impl EnvironmentList {
-    /// Reads a query string.
-    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
-        let query = Query::parse(raw, &["include_archived", "limit", "page"])?;
-        Ok(Self {
-            include_archived: query.boolean("include_archived")?,
-            limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
-            page: keyset(&query, Order::Desc, None)?,
-        })
-    }
-}
-
 impl SessionList {
     /// Reads a query string.
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
-        let query = Query::parse(
-            raw,
-            &[
-                "agent_id",
-                "agent_version",
-                "created_at[gt]",
-                "created_at[gte]",
-                "created_at[lt]",
-                "created_at[lte]",
-                "deployment_id",
-                "include_archived",
-                "limit",
-                "memory_store_id",
-                "order",
-                "page",
-                "statuses",
-            ],
-        )?;
+        let own = ["agent_id", "agent_version", "deployment_id", "memory_store_id", "order", "statuses"];
+        let query = Query::parse(raw, &[&PAGE[..], &CREATED, &own].concat())?;
         let order = query.order(Order::Desc)?;
-        let created_at = query.created_at()?;
         let agent_id = match query.text("agent_id")? {
             None => None,
             Some(text) => match AgentId::parse(text) {
@@ -223,16 +177,12 @@ impl SessionList {
         };
         let agent_version = query.positive("agent_version")?.filter(|_| agent_id.is_some());
         Ok(Self {
-            created_at,
-            include_archived: query.boolean("include_archived")?,
+            base: RecordList::read(&query, order)?,
             agent_id,
             agent_version,
             deployment_id: query.text("deployment_id")?.map(str::to_owned),
             memory_store_id: query.text("memory_store_id")?.map(str::to_owned),
-            statuses: query.choices("statuses", &STATUSES)?,
-            order,
-            limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
-            page: keyset(&query, order, Some(&created_at))?,
+            statuses: statuses(&query)?,
         })
     }
 }
@@ -240,19 +190,7 @@ impl SessionList {
 impl EventList {
     /// Reads the query string of a session's events.
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
-        Self::read(&Query::parse(
-            raw,
-            &[
-                "created_at[gt]",
-                "created_at[gte]",
-                "created_at[lt]",
-                "created_at[lte]",
-                "limit",
-                "order",
-                "page",
-                "types",
-            ],
-        )?)
+        Self::read(&Query::parse(raw, &[&CREATED[..], &["limit", "order", "page", "types"]].concat())?)
     }
 
     /// Reads the query string of a thread's events, which takes less.
@@ -268,7 +206,7 @@ impl EventList {
             Some(_) => return Err(foreign()),
         };
         Ok(Self {
-            types: query.choices("types", &EVENT_TYPES)?,
+            types: kinds(query, "types", &EventKind::listed())?,
             processed_at: query.created_at()?,
             order,
             limit: query.limit(LONG_PAGE_MAX, LONG_PAGE_MAX)?,
@@ -282,7 +220,7 @@ impl ThreadList {
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
         let query = Query::parse(raw, &["limit", "page", "statuses"])?;
         Ok(Self {
-            statuses: query.choices("statuses", &STATUSES)?,
+            statuses: statuses(&query)?,
             limit: query.limit(LONG_PAGE_MAX, LONG_PAGE_MAX)?,
             page: keyset(&query, Order::Asc, None)?,
         })
@@ -293,20 +231,18 @@ impl StreamOptions {
     /// Reads a query string.
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
         let query = Query::parse(raw, &["event_deltas"])?;
-        let deltas = query.choices("event_deltas", &DELTA_TYPES)?;
+        let previewed = PREVIEWED.each_ref().map(EventKind::as_str);
+        let previewed = kinds(&query, "event_deltas", &previewed)?;
         Ok(Self {
-            previews_messages: deltas.iter().any(|delta| delta == "agent.message"),
-            previews_thinking: deltas.iter().any(|delta| delta == "agent.thinking"),
+            previews_messages: previewed.contains(&EventKind::AgentMessage),
+            previews_thinking: previewed.contains(&EventKind::AgentThinking),
         })
     }
 
     /// Whether events of this type are previewed.
-    pub fn previews(&self, kind: &str) -> bool {
-        match kind {
-            "agent.message" => self.previews_messages,
-            "agent.thinking" => self.previews_thinking,
-            _ => false,
-        }
+    pub fn previews(&self, kind: &EventKind) -> bool {
+        (self.previews_messages && *kind == EventKind::AgentMessage)
+            || (self.previews_thinking && *kind == EventKind::AgentThinking)
     }
 }
 
@@ -332,6 +268,15 @@ pub fn parse_agent_version(raw: Option<&str>) -> Result<Option<i64>, Error> {
 /// Refuses every parameter, for routes that take none.
 pub fn parse_none(raw: Option<&str>) -> Result<(), Error> {
     Query::parse(raw, &[]).map(|_| ())
+}
+
+fn statuses(query: &Query) -> Result<Vec<SessionStatus>, Error> {
+    let names = query.choices("statuses", &SessionStatus::ALL.map(SessionStatus::as_str))?;
+    Ok(names.iter().filter_map(|name| SessionStatus::parse(name)).collect())
+}
+
+fn kinds(query: &Query, name: &str, choices: &[&str]) -> Result<Vec<EventKind>, Error> {
+    Ok(query.choices(name, choices)?.iter().map(|name| EventKind::parse(name)).collect())
 }
 
 fn keyset(query: &Query, order: Order, range: Option<&Range>) -> Result<Option<Keyset>, Error> {

@@ -35,20 +35,6 @@ impl<T> Patch<T> {
         }
     }
 
-    /// Whether the request leaves the field alone.
-    pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Absent)
-    }
-
-    /// The same patch of another type.
-    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Patch<U> {
-        match self {
-            Self::Absent => Patch::Absent,
-            Self::Null => Patch::Null,
-            Self::Value(value) => Patch::Value(convert(value)),
-        }
-    }
-
     /// The same patch of another type, when its value can be converted.
     pub fn try_map<U, E>(self, convert: impl FnOnce(T) -> Result<U, E>) -> Result<Patch<U>, E> {
         match self {

@@ -17,6 +17,7 @@ use crate::body::MetadataPatch;
 use crate::body::Path;
 use crate::completion;
 use crate::errors::Error;
+use crate::event_kinds::EventKind;
 use crate::events::ClientEvent;
 use crate::ids::AgentId;
 use crate::ids::EnvironmentId;
@@ -160,8 +161,8 @@ pub struct Session<'a> {
     pub agent: &'a str,
     /// Where its tools run.
     pub environment_id: &'a EnvironmentId,
-    /// `idle`, `running`, `rescheduling` or `terminated`.
-    pub status: &'a str,
+    /// What it does now.
+    pub status: SessionStatus,
     /// For people.
     pub title: Option<&'a str>,
     /// The client's own notes as JSON.
@@ -176,8 +177,65 @@ pub struct Session<'a> {
     pub archived_at: Option<Timestamp>,
 }
 
-/// States of a session and of a thread.
-pub const STATUSES: [&str; 4] = ["idle", "running", "rescheduling", "terminated"];
+/// Status of a session or of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionStatus {
+    /// Waits for input.
+    Idle,
+    /// Works.
+    Running,
+    /// Waits to retry after a transient failure.
+    Rescheduling,
+    /// Has ended for good.
+    Terminated,
+}
+
+impl SessionStatus {
+    /// Every status, in the order in which messages to clients list them.
+    pub const ALL: [Self; 4] = [Self::Idle, Self::Running, Self::Rescheduling, Self::Terminated];
+
+    /// The name on the wire and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Rescheduling => "rescheduling",
+            Self::Terminated => "terminated",
+        }
+    }
+
+    /// The status of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
+    /// The status of a session after an event of this kind; `None` when it stays as it is.
+    pub fn after(kind: &EventKind) -> Option<Self> {
+        [
+            (EventKind::SessionStatusRunning, Self::Running),
+            (EventKind::SessionStatusIdle, Self::Idle),
+            (EventKind::SessionStatusRescheduled, Self::Rescheduling),
+            (EventKind::SessionStatusTerminated, Self::Terminated),
+        ]
+        .into_iter()
+        .find_map(|(changing, status)| (changing == *kind).then_some(status))
+    }
+
+    /// Whether work is under way, or will be without anything from a client.
+    pub fn is_working(self) -> bool {
+        match self {
+            Self::Running | Self::Rescheduling => true,
+            Self::Idle | Self::Terminated => false,
+        }
+    }
+}
+
+impl std::fmt::Display for SessionStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 impl SessionAgent {
     /// The agent of a new session: `agent` with what `reference` has otherwise.
@@ -260,7 +318,7 @@ impl Session<'_> {
     pub fn render(&self, now: Timestamp) -> String {
         let Self { id, agent, environment_id, status, title, metadata, progress, .. } = *self;
         let Self { created_at, updated_at, archived_at, .. } = *self;
-        let end = if status == "terminated" { updated_at } else { now };
+        let end = if status == SessionStatus::Terminated { updated_at } else { now };
         let title = json(&title);
         let usage = json(&SessionUsage::new(progress, now));
         let stats = json(&Stats {
@@ -274,11 +332,6 @@ impl Session<'_> {
              \"budget\":null,\"deployment_id\":null,\"outcome_evaluations\":[],\"usage\":{usage},\"stats\":{stats},\
              \"created_at\":\"{created_at}\",\"updated_at\":\"{updated_at}\",\"archived_at\":{archived_at}}}"
         )
-    }
-
-    /// The answer to a delete.
-    pub fn render_deleted(id: &SessionId) -> String {
-        format!("{{\"id\":\"{id}\",\"type\":\"session_deleted\"}}")
     }
 }
 

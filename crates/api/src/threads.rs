@@ -9,6 +9,7 @@ use crate::ids::ThreadId;
 use crate::render::json;
 use crate::render::seconds;
 use crate::sessions::Progress;
+use crate::sessions::SessionStatus;
 use crate::time::Timestamp;
 use crate::usage::SessionUsage;
 
@@ -21,8 +22,8 @@ pub struct Thread<'a> {
     pub session_id: &'a SessionId,
     /// The session's agent as JSON.
     pub agent: &'a str,
-    /// `idle`, `running`, `rescheduling` or `terminated`.
-    pub status: &'a str,
+    /// What it does now.
+    pub status: SessionStatus,
     /// Its course so far.
     pub progress: &'a Progress,
     /// When it was made.
@@ -46,7 +47,7 @@ impl Thread<'_> {
     /// The answer. `now` is what its clocks show.
     pub fn render(&self, now: Timestamp) -> String {
         let Self { id, session_id, agent, status, progress, created_at, updated_at, archived_at } = *self;
-        let end = if status == "terminated" { updated_at } else { now };
+        let end = if status == SessionStatus::Terminated { updated_at } else { now };
         let stats = progress.has_started().then(|| ThreadStats {
             active_seconds: seconds(progress.active_ms_at(now)),
             duration_seconds: seconds(end.millis_since(created_at)),

@@ -37,11 +37,14 @@ use environments::Environments;
 pub use environments::Images;
 pub use environments::Operator;
 pub use environments::Surroundings;
+pub use error::Error;
+pub use error::stored;
 pub use life::Life;
 pub use life::SandboxState;
 pub use life::SandboxStatus;
 pub use life::layers_in_use;
-pub use sessions::CreateSession;
+pub use sessions::sandbox_settings;
+pub use sessions::snapshot;
 pub use tasks::Tasks;
 
 /// What a harness is made of.

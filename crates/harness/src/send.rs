@@ -5,11 +5,11 @@ use std::sync::Arc;
 use api::entry::NewEntry;
 use api::entry::raw;
 use api::entry::render;
-use api::errors::Error;
 use api::events::ClientEvent;
 use api::events::ClientEventKind;
 use api::ids::Ids;
 use api::ids::ThreadId;
+use api::sessions::SessionStatus;
 use api::time::Timestamp;
 use serde::Serialize;
 use serde_json::Map;
@@ -19,9 +19,9 @@ use store::Fence;
 use store::Patch;
 use store::SessionRecord;
 
+use crate::Error;
 use crate::Harness;
 use crate::crash;
-use crate::error;
 use crate::shell;
 
 impl Harness {
@@ -31,8 +31,8 @@ impl Harness {
         session: &SessionRecord,
         events: Vec<ClientEvent>,
     ) -> Result<Vec<String>, Error> {
-        if session.status == "terminated" || session.archived_at.is_some() {
-            return Err(error::ended(&session.id));
+        if session.status == SessionStatus::Terminated || session.archived_at.is_some() {
+            return Err(Error::Ended { id: session.id.clone() });
         }
         for (index, event) in events.iter().enumerate() {
             check(index, event, session)?;
@@ -44,7 +44,7 @@ impl Harness {
         let answers = entries.iter().filter_map(|entry| entry.public.as_deref().map(|raw| render(raw, None)));
         let answers = answers.collect();
         let stored = self.append_for_client(session.key, entries, Patch::default()).await;
-        stored.map_err(|source| error::wire("send events to", &session.id, &source))?;
+        stored.map_err(|source| Error::of_session("send events to", &session.id, source))?;
         Ok(answers)
     }
 
@@ -81,22 +81,12 @@ pub(crate) fn entry(event: &ClientEvent, thread: &ThreadId, ids: &Ids, now: Time
     NewEntry {
         thread: thread.clone(),
         id,
-        kind: Arc::from(kind(&event.kind)),
+        kind: event.kind.event_kind(),
         public: Some(public),
         private: None,
         created_at: now,
         processed_at: None,
         processes: None,
-    }
-}
-
-fn kind(kind: &ClientEventKind) -> &'static str {
-    match kind {
-        ClientEventKind::Message => "user.message",
-        ClientEventKind::Interrupt { .. } => "user.interrupt",
-        ClientEventKind::ToolConfirmation { .. } => "user.tool_confirmation",
-        ClientEventKind::CustomToolResult { .. } => "user.custom_tool_result",
-        ClientEventKind::ToolResult { .. } => "user.tool_result",
     }
 }
 

@@ -1,23 +1,20 @@
-//! Sessions as clients make, change and end them.
+//! Sessions: how clients make, change and end them.
+
+mod create;
 
 use std::sync::Arc;
 
 use api::body::Metadata;
 use api::emitted::Emitted;
 use api::entry::NewEntry;
-use api::entry::SESSION_CREATED;
 use api::entry::raw;
-use api::environments::SessionEnvironment;
-use api::errors::Error;
-use api::events::ClientEvent;
-use api::ids::EnvironmentId;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::ids::SessionId;
 use api::ids::ThreadId;
-use api::ids::WorkspaceId;
-use api::sessions::Progress;
 use api::sessions::SessionAgent;
 use api::sessions::SessionChanges;
+use api::sessions::SessionStatus;
 use api::sessions::SessionUpdate;
 use api::time::Timestamp;
 use api::tools;
@@ -26,107 +23,39 @@ use store::Append;
 use store::Claim;
 use store::Fence;
 use store::Lease;
-use store::NewSession;
 use store::Patch;
 use store::SessionRecord;
 
+pub use self::create::sandbox_settings;
+pub use self::create::snapshot;
+use crate::Error;
 use crate::Harness;
 use crate::Parts;
 use crate::brain::Facts;
-use crate::environments::Extra;
-use crate::error;
-use crate::send;
+use crate::error::stored;
 use crate::shell;
 
-/// What a new session is made of; everything in it is already checked.
-#[derive(Clone, Debug)]
-pub struct CreateSession {
-    /// Whose it is.
-    pub workspace: WorkspaceId,
-    /// Its agent, resolved.
-    pub agent: SessionAgent,
-    /// Its environment.
-    pub environment_id: EnvironmentId,
-    /// What it keeps of that environment.
-    pub environment: SessionEnvironment,
-    /// Its title.
-    pub title: Option<String>,
-    /// Its metadata.
-    pub metadata: Metadata,
-    /// Events that it starts with. With any, it is born running.
-    pub initial_events: Vec<ClientEvent>,
-}
-
 impl Harness {
-    /// Makes a session, durable before this returns, and sets it to work when it has initial events.
-    pub async fn create_session(&self, new: CreateSession) -> Result<SessionRecord, Error> {
-        let CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events } =
-            new;
-        let parts = &self.0.parts;
-        let now = parts.clock.now();
-        let id: SessionId = parts.ids.make();
-        let thread: ThreadId = parts.ids.make();
-        let is_born_running = !initial_events.is_empty();
-        let mut entries = vec![created(&agent, &thread, parts.ids.make(), now)];
-        entries.extend(initial_events.iter().map(|event| send::entry(event, &thread, &parts.ids, now)));
-        let record = SessionRecord {
-            key: 0,
-            id: id.clone(),
-            workspace,
-            agent_id: agent.id.clone(),
-            agent_version: agent.version,
-            environment_id,
-            thread,
-            status: if is_born_running { "running" } else { "idle" }.to_owned(),
-            title,
-            metadata: raw(&metadata).get().to_owned(),
-            agent: agent.render(),
-            extra: raw(&Extra { environment }).get().to_owned(),
-            progress: raw(&Progress::default()).get().to_owned(),
-            created_at: now,
-            updated_at: now,
-            archived_at: None,
-            head: 0,
-            epoch: 0,
-            holder: None,
-            runnable: is_born_running,
-        };
-        let claim = is_born_running.then(|| self.0.claim());
-        let new = NewSession { record, entries, claim };
-        let inner = Arc::clone(&self.0);
-        let made = self.0.see_through("make a session", async move {
-            let record = inner.parts.store.create_session(new).await?;
-            if let Some(node) = record.holder.clone() {
-                shell::wake(&inner, record.key, Some(Lease { node, epoch: record.epoch }));
-            }
-            Ok(record)
-        });
-        let record = made.await.map_err(|source| error::wire("make", &id, &source))?;
-        Ok(record)
-    }
-
     /// Changes title, metadata or the agent's tools. An update that changes nothing writes nothing.
     pub async fn update_session(
         &self,
         session: &SessionRecord,
         update: SessionUpdate,
     ) -> Result<SessionRecord, Error> {
-        if session.status == "terminated" || session.archived_at.is_some() {
-            return Err(error::ended(&session.id));
+        if session.status == SessionStatus::Terminated || session.archived_at.is_some() {
+            return Err(Error::Ended { id: session.id.clone() });
         }
         let change = change(session, &update)?;
         let Some((event, facts, patch)) = change else {
             return Ok(session.clone());
         };
-        if facts.is_some() && session.status != "idle" {
-            let message =
-                format!("agent: session `{}` is {}; wait until it is idle", session.id, session.status);
-            return Err(Error::invalid(message));
+        if facts.is_some() && session.status != SessionStatus::Idle {
+            return Err(Error::NotIdle { id: session.id.clone(), status: session.status });
         }
         let parts = &self.0.parts;
         let entry = entry(parts, &session.thread, &event, facts.map(|facts| raw(&facts)));
         let stored = self.append_for_client(session.key, vec![entry], patch).await;
-        stored.map_err(|source| error::wire("update", &session.id, &source))?;
+        stored.map_err(|source| Error::of_session("update", &session.id, source))?;
         self.read(session).await
     }
 
@@ -141,15 +70,18 @@ impl Harness {
         let agent_name = agent_of(session)?.name;
         let thread_ended =
             Emitted::ThreadTerminated { session_thread_id: session.thread.clone(), agent_name };
-        let events =
-            if session.status == "terminated" { vec![] } else { vec![thread_ended, Emitted::Terminated] };
+        let events = if session.status == SessionStatus::Terminated {
+            vec![]
+        } else {
+            vec![thread_ended, Emitted::Terminated]
+        };
         let entries = events.iter().map(|event| entry(parts, &session.thread, event, None));
         let append = Append {
             session: session.key,
             fence: Fence::Lease { epoch },
             entries: entries.collect(),
             patch: Patch {
-                status: Some("terminated".to_owned()),
+                status: Some(SessionStatus::Terminated),
                 archived_at: Some(now),
                 release: true,
                 ..Patch::default()
@@ -158,7 +90,7 @@ impl Harness {
             expected_head: None,
         };
         let ended = parts.store.append(append).await;
-        ended.map_err(|source| error::wire("archive", &session.id, &source))?;
+        ended.map_err(|source| Error::of_session("archive", &session.id, source))?;
         drop(self.0.resting.take(session.key));
         self.free_sandbox(session.id.clone(), session.key);
         self.read(session).await
@@ -173,20 +105,20 @@ impl Harness {
                 Ok(())
             }
             Err(store::Error::Running { .. }) => Err(running("delete", session)),
-            Err(source) => Err(error::wire("delete", &session.id, &source)),
+            Err(source) => Err(Error::of_session("delete", &session.id, source)),
         }
     }
 
     /// Takes the lease of a session that is at rest, so that nothing can start meanwhile.
-    async fn hold_idle(&self, attempt: &str, session: &SessionRecord) -> Result<i64, Error> {
+    async fn hold_idle(&self, attempt: &'static str, session: &SessionRecord) -> Result<i64, Error> {
         let parts = &self.0.parts;
-        if matches!(session.status.as_str(), "running" | "rescheduling") || session.runnable {
+        if session.status.is_working() || session.runnable {
             return Err(running(attempt, session));
         }
         // Under a name of its own, so that a message that arrives now does not start a driver on this lease.
         let claim = Claim { node: format!("{}/{attempt}", parts.node), ..self.0.claim() };
         let lease = parts.store.claim(session.key, &claim).await;
-        let lease = lease.map_err(|source| error::wire(attempt, &session.id, &source))?;
+        let lease = lease.map_err(|source| Error::of_session(attempt, &session.id, source))?;
         let Some(Lease { node: _, epoch }) = lease else {
             return Err(running(attempt, session));
         };
@@ -201,8 +133,8 @@ impl Harness {
 
     async fn read(&self, session: &SessionRecord) -> Result<SessionRecord, Error> {
         let found = self.0.parts.store.session(&session.workspace, &session.id).await;
-        let found = found.map_err(|source| error::wire("read", &session.id, &source))?;
-        found.ok_or_else(|| Error::not_found(format!("session `{}` was not found", session.id)))
+        let found = found.map_err(|source| Error::of_session("read", &session.id, source))?;
+        found.ok_or_else(|| Error::not_found("session", &session.id))
     }
 
     /// In the background: the sandbox may take a moment to die, and the session's end does not depend on it.
@@ -216,11 +148,8 @@ impl Harness {
     }
 }
 
-fn running(attempt: &str, session: &SessionRecord) -> Error {
-    Error::invalid(format!(
-        "session `{}` is running and cannot be {attempt}d; send user.interrupt and wait until it is idle",
-        session.id
-    ))
+fn running(attempt: &'static str, session: &SessionRecord) -> Error {
+    Error::Running { attempt, id: session.id.clone() }
 }
 
 /// An event that the server makes now.
@@ -229,7 +158,7 @@ fn entry(parts: &Parts, thread: &ThreadId, event: &Emitted, private: Option<Arc<
     let now = parts.clock.now();
     NewEntry {
         thread: thread.clone(),
-        kind: Arc::from(event.kind()),
+        kind: event.kind(),
         public: Some(event.public(&id)),
         id,
         private,
@@ -244,7 +173,7 @@ fn created(agent: &SessionAgent, thread: &ThreadId, id: EventId, now: Timestamp)
     NewEntry {
         thread: thread.clone(),
         id,
-        kind: Arc::from(SESSION_CREATED),
+        kind: EventKind::JournalSessionCreated,
         public: None,
         private: Some(raw(&facts(agent, thread))),
         created_at: now,
@@ -271,8 +200,7 @@ fn change(
     session: &SessionRecord,
     update: &SessionUpdate,
 ) -> Result<Option<(Emitted, Option<Facts>, Patch)>, Error> {
-    let metadata: Metadata =
-        serde_json::from_str(&session.metadata).map_err(|error| unreadable(session, &error))?;
+    let metadata: Metadata = stored("session", &session.id, &session.metadata)?;
     let changes = update.changes(session.title.as_deref(), &metadata, &agent_of(session)?)?;
     if changes.is_empty() {
         return Ok(None);
@@ -293,10 +221,5 @@ fn change(
 }
 
 fn agent_of(session: &SessionRecord) -> Result<SessionAgent, Error> {
-    serde_json::from_str(&session.agent).map_err(|error| unreadable(session, &error))
-}
-
-fn unreadable(session: &SessionRecord, error: &serde_json::Error) -> Error {
-    tracing::error!(session.id = %session.id, error = %error, "read session {} from its row failed", session.id);
-    Error::internal(format!("the stored session `{}` cannot be read", session.id))
+    stored("session", &session.id, &session.agent)
 }

@@ -1,6 +1,9 @@
 //! Metrics of the loop: sessions and their turns, tool calls, leases, jobs.
 
+use std::time::Duration;
+
 use api::entry::NewEntry;
+use api::event_kinds::EventKind;
 use api::time::Timestamp;
 use serde_json::Value;
 use store::Job;
@@ -81,7 +84,10 @@ pub(crate) struct Turns {
 impl Turns {
     /// Whether an entry is one of those that are counted.
     pub(crate) fn counts(entry: &NewEntry) -> bool {
-        matches!(&*entry.kind, "session.status_running" | "session.status_idle" | "session.error")
+        matches!(
+            entry.kind,
+            EventKind::SessionStatusRunning | EventKind::SessionStatusIdle | EventKind::SessionError
+        )
     }
 
     /// Counts an entry that a driver has made durable.
@@ -90,23 +96,25 @@ impl Turns {
             let public = entry.public.as_ref().map_or("null", |public| public.get());
             serde_json::from_str(public).unwrap_or_default()
         };
-        match &*entry.kind {
-            "session.status_running" => self.begun_at = Some(entry.created_at),
-            "session.status_idle" => {
-                let reason = match event()["stop_reason"]["type"].as_str() {
-                    Some("requires_action") => "requires_action",
-                    Some("retries_exhausted") => "retries_exhausted",
-                    Some(_) | None => "end_turn",
-                };
-                metrics::counter!(TURNS, "stop_reason" => reason).increment(1);
-                if let Some(begun_at) = self.begun_at.take() {
-                    let ms = entry.created_at.millis_since(begun_at).max(0);
-                    let seconds = std::time::Duration::from_millis(ms.unsigned_abs());
-                    metrics::histogram!(TURN_SECONDS).record(seconds);
-                }
-            }
-            "session.error" => count_error(&event()["error"]),
-            _ => {}
+        if entry.kind == EventKind::SessionStatusRunning {
+            self.begun_at = Some(entry.created_at);
+        } else if entry.kind == EventKind::SessionStatusIdle {
+            self.end(entry.created_at, event()["stop_reason"]["type"].as_str());
+        } else if entry.kind == EventKind::SessionError {
+            count_error(&event()["error"]);
+        }
+    }
+
+    fn end(&mut self, at: Timestamp, stop_reason: Option<&str>) {
+        let reason = match stop_reason {
+            Some("requires_action") => "requires_action",
+            Some("retries_exhausted") => "retries_exhausted",
+            Some(_) | None => "end_turn",
+        };
+        metrics::counter!(TURNS, "stop_reason" => reason).increment(1);
+        if let Some(begun_at) = self.begun_at.take() {
+            let ms = at.millis_since(begun_at).max(0);
+            metrics::histogram!(TURN_SECONDS).record(Duration::from_millis(ms.unsigned_abs()));
         }
     }
 }
@@ -186,7 +194,7 @@ pub(crate) fn show_jobs(counts: &store::JobCounts, kinds: &[&'static str]) {
 
 /// An attempt at a job, which was due so long ago.
 pub(crate) fn begin_attempt(kind: &'static str, job: &Job) -> Instant {
-    let lag = std::time::Duration::from_micros(job.late_by_us.max(0).unsigned_abs());
+    let lag = Duration::from_micros(job.late_by_us.max(0).unsigned_abs());
     metrics::histogram!(JOB_LAG, "kind" => kind).record(lag);
     Instant::now()
 }

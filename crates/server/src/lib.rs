@@ -17,6 +17,7 @@ mod list;
 mod models;
 mod previews;
 mod request;
+mod resource;
 mod sessions;
 mod sse;
 mod stream;

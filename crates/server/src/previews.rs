@@ -5,12 +5,10 @@
 //! from the request's start: none for the request in which it came, and after a gap none until the next one.
 
 use api::entry::Entry;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::lists::StreamOptions;
 use store::Preview;
-
-const REQUEST_START: &str = "span.model_request_start";
-const REQUEST_END: &str = "span.model_request_end";
 
 /// What a stream's client asked for, and what it has seen of the model request under way.
 #[derive(Debug)]
@@ -33,10 +31,10 @@ impl Previews {
 
     /// Takes note of an entry that the stream got live and has shown.
     pub(crate) fn saw(&mut self, entry: &Entry) {
-        match &*entry.kind {
-            REQUEST_START => self.request = Some(entry.id.clone()),
-            REQUEST_END => self.request = None,
-            _ => {}
+        if entry.kind == EventKind::SpanModelRequestStart {
+            self.request = Some(entry.id.clone());
+        } else if entry.kind == EventKind::SpanModelRequestEnd {
+            self.request = None;
         }
     }
 
@@ -56,12 +54,12 @@ mod tests {
         EventId::parse(id).unwrap()
     }
 
-    fn entry(kind: &str, id: &str) -> Entry {
+    fn entry(kind: EventKind, id: &str) -> Entry {
         Entry {
             seq: 1,
             thread: ThreadId::parse("sthr_1").unwrap(),
             id: event(id),
-            kind: kind.into(),
+            kind,
             public: None,
             private: None,
             created_at: Timestamp(0),
@@ -70,31 +68,31 @@ mod tests {
         }
     }
 
-    fn preview(kind: &str, request: &str) -> Preview {
+    fn preview(kind: EventKind, request: &str) -> Preview {
         let thread = ThreadId::parse("sthr_1").unwrap();
-        Preview { thread, span: event(request), json: "{}".into(), kind: kind.into(), starts: true }
+        Preview { thread, span: event(request), json: "{}".into(), kind, starts: true }
     }
 
     #[test]
     fn previews_are_shown_from_the_start_of_their_request_to_its_end() {
         let mut previews = Previews::new(StreamOptions { previews_messages: true, previews_thinking: false });
-        previews.saw(&entry(REQUEST_START, "sevt_1"));
-        assert!(previews.admits(&preview("agent.message", "sevt_1")));
-        assert!(!previews.admits(&preview("agent.thinking", "sevt_1")), "not asked for");
-        assert!(!previews.admits(&preview("agent.message", "sevt_0")), "of a request before");
-        previews.saw(&entry("agent.message", "sevt_2"));
-        assert!(previews.admits(&preview("agent.message", "sevt_1")));
-        previews.saw(&entry(REQUEST_END, "sevt_3"));
-        assert!(!previews.admits(&preview("agent.message", "sevt_1")), "after its end");
+        previews.saw(&entry(EventKind::SpanModelRequestStart, "sevt_1"));
+        assert!(previews.admits(&preview(EventKind::AgentMessage, "sevt_1")));
+        assert!(!previews.admits(&preview(EventKind::AgentThinking, "sevt_1")), "not asked for");
+        assert!(!previews.admits(&preview(EventKind::AgentMessage, "sevt_0")), "of a request before");
+        previews.saw(&entry(EventKind::AgentMessage, "sevt_2"));
+        assert!(previews.admits(&preview(EventKind::AgentMessage, "sevt_1")));
+        previews.saw(&entry(EventKind::SpanModelRequestEnd, "sevt_3"));
+        assert!(!previews.admits(&preview(EventKind::AgentMessage, "sevt_1")), "after its end");
     }
 
     #[test]
     fn a_stream_that_came_in_the_middle_of_a_request_gets_none_for_it() {
         let mut previews = Previews::new(StreamOptions { previews_messages: true, previews_thinking: true });
-        assert!(!previews.admits(&preview("agent.thinking", "sevt_1")));
-        previews.saw(&entry(REQUEST_START, "sevt_2"));
-        assert!(previews.admits(&preview("agent.thinking", "sevt_2")));
+        assert!(!previews.admits(&preview(EventKind::AgentThinking, "sevt_1")));
+        previews.saw(&entry(EventKind::SpanModelRequestStart, "sevt_2"));
+        assert!(previews.admits(&preview(EventKind::AgentThinking, "sevt_2")));
         previews.forget();
-        assert!(!previews.admits(&preview("agent.message", "sevt_2")), "after a gap");
+        assert!(!previews.admits(&preview(EventKind::AgentMessage, "sevt_2")), "after a gap");
     }
 }

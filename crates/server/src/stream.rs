@@ -18,11 +18,13 @@ use std::sync::Arc;
 use api::emitted::Emitted;
 use api::entry;
 use api::entry::Entry;
-use api::entry::INPUT_PROCESSED;
 use api::errors::Error;
+use api::event_kinds::EventKind;
+use api::event_kinds::Sender;
 use api::ids::EventId;
 use api::ids::RequestId;
 use api::ids::ThreadId;
+use api::sessions::SessionStatus;
 use api::time::Timestamp;
 use axum::body::Body;
 use axum::http::HeaderName;
@@ -49,10 +51,9 @@ use crate::sse;
 use crate::telemetry;
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-const TERMINATED: &str = "session.status_terminated";
 
-/// What a client asked to follow.
-pub(crate) struct Wish {
+/// A client's request to follow a thread.
+pub(crate) struct StreamRequest {
     /// Whose events.
     pub(crate) thread: ThreadId,
     /// Which previews.
@@ -65,16 +66,16 @@ pub(crate) struct Wish {
 pub(crate) async fn open(
     server: &Arc<Server>,
     session: &SessionRecord,
-    wish: Wish,
+    wanted: StreamRequest,
 ) -> Result<Response, Failure> {
-    let Wish { thread, previews, after } = wish;
+    let StreamRequest { thread, previews, after } = wanted;
     let Ok(slot) = Arc::clone(&server.streams).try_acquire_owned() else {
-        return Err(Error::overloaded("Too many event streams are open").into());
+        return Err(Failure::overloaded("Too many event streams are open"));
     };
     let follower = server.store.follow(session.key);
     // Read again: now whatever comes after its head is delivered, and a deletion would be told.
     let Some(session) = server.store.session_by_key(session.key).await? else {
-        return Err(error::not_found("session", session.id.as_str()).into());
+        return Err(error::not_found("session", session.id.as_str()));
     };
     if after.is_some_and(|after| after > session.head) {
         return Err(Error::invalid("last-event-id: the session has no such event yet").into());
@@ -83,7 +84,7 @@ pub(crate) async fn open(
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     metrics::gauge!(telemetry::STREAMS_OPEN).increment(1);
-    let is_ended = session.status == "terminated";
+    let is_ended = session.status == SessionStatus::Terminated;
     let state = Stream {
         follower,
         server: Arc::clone(server),
@@ -221,7 +222,7 @@ impl Stream {
         if self.is_over {
             return Ok(());
         }
-        if &*entry.kind == INPUT_PROCESSED {
+        if entry.kind == EventKind::JournalInputProcessed {
             return self.show_processed(entry).await;
         }
         if entry.thread != self.thread {
@@ -231,14 +232,14 @@ impl Stream {
             return Ok(());
         };
         let processed_at = first_processed_at(entry);
-        sse::frame(&mut self.out, Some(entry.seq), &entry.kind, &entry::render(public, processed_at));
+        sse::frame(&mut self.out, Some(entry.seq), entry.kind.as_str(), &entry::render(public, processed_at));
         if processed_at.is_none() {
             self.queued.push_back(Arc::clone(entry));
             if self.queued.len() > QUEUED_EVENTS_MAX {
                 self.queued.pop_front();
             }
         }
-        self.is_over = &*entry.kind == TERMINATED;
+        self.is_over = entry.kind == EventKind::SessionStatusTerminated;
         Ok(())
     }
 
@@ -256,7 +257,7 @@ impl Stream {
         };
         if let Some(public) = &event.public {
             let json = entry::render(public, Some(marker.created_at));
-            sse::frame(&mut self.out, Some(marker.seq), &event.kind, &json);
+            sse::frame(&mut self.out, Some(marker.seq), event.kind.as_str(), &json);
         }
         Ok(())
     }
@@ -284,7 +285,7 @@ impl Stream {
     fn say_deleted(&mut self) {
         let id: EventId = self.server.ids.make();
         let json = entry::render(&Emitted::Deleted.public(&id), Some(self.server.clock.now()));
-        sse::frame(&mut self.out, None, Emitted::Deleted.kind(), &json);
+        sse::frame(&mut self.out, None, Emitted::Deleted.kind().as_str(), &json);
         self.is_over = true;
     }
 
@@ -292,7 +293,7 @@ impl Stream {
     fn break_off(&mut self, error: &store::Error) {
         let request: RequestId = self.server.ids.make();
         tracing::warn!(request.id = %request, %error, "an event stream broke off: {error}");
-        let body = Error::internal("The event stream broke off; connect again").body(&request);
+        let body = Failure::internal("The event stream broke off; connect again").body(&request);
         sse::frame(&mut self.out, None, "error", &body);
         self.is_over = true;
     }
@@ -303,6 +304,6 @@ impl Stream {
 /// Where an event of a client waited, the store has since put in the time of its processing; a stream that reads it
 /// again shows what it showed then.
 fn first_processed_at(entry: &Entry) -> Option<Timestamp> {
-    let is_of_client = entry.kind.starts_with("user.") || entry.kind.starts_with("system.");
+    let is_of_client = entry.kind.sender() == Sender::Client;
     entry.processed_at.filter(|stamp| !is_of_client || *stamp == entry.created_at)
 }

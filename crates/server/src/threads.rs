@@ -12,16 +12,15 @@ use api::threads::Thread;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::RawQuery;
-use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::Response;
 use axum::routing::get;
 use axum::routing::post;
 use store::SessionRecord;
 
 use crate::Server;
+use crate::answer::Answer;
 use crate::answer::json;
-use crate::auth::Caller;
+use crate::auth::BetaCaller;
 use crate::error;
 use crate::error::Failure;
 use crate::events;
@@ -39,41 +38,34 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/v1/sessions/{id}/threads/{thread}/stream", get(stream))
 }
 
-async fn list(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
+async fn list(BetaCaller(caller): BetaCaller, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
     let ThreadList { statuses, limit: _, page: place } = ThreadList::parse(query.as_deref())?;
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
+    let session = sessions::find(&caller, &id).await?;
     let is_wanted = statuses.is_empty() || statuses.contains(&session.status);
     let mut threads = Vec::new();
     // The one thread is on the first page; whatever a cursor names lies behind it.
     if is_wanted && place.is_none() {
-        threads.push(render(&server, &session)?);
+        threads.push(render(&caller.server, &session)?);
     }
     Ok(json(page::body(&threads, None)))
 }
 
 async fn retrieve(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
+    BetaCaller(caller): BetaCaller,
     _: NoQuery,
     Path((id, thread)): Path<(String, String)>,
-) -> Result<Response, Failure> {
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
+) -> Answer {
+    let session = sessions::find(&caller, &id).await?;
     find(&session, &thread)?;
-    Ok(json(render(&server, &session)?))
+    Ok(json(render(&caller.server, &session)?))
 }
 
 async fn archive(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
+    BetaCaller(caller): BetaCaller,
     _: NoQuery,
     Path((id, thread)): Path<(String, String)>,
-) -> Result<Response, Failure> {
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
+) -> Answer {
+    let session = sessions::find(&caller, &id).await?;
     let thread = find(&session, &thread)?;
     let message =
         format!("thread `{thread}` is the primary one and cannot be archived; archive its session instead");
@@ -81,32 +73,30 @@ async fn archive(
 }
 
 async fn history(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
+    BetaCaller(caller): BetaCaller,
     Path((id, thread)): Path<(String, String)>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
+) -> Answer {
     let wanted = EventList::parse_thread(query.as_deref())?;
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
+    let session = sessions::find(&caller, &id).await?;
     let thread = find(&session, &thread)?;
-    events::history(&server, &session, thread, wanted).await
+    events::history(&caller.server, &session, thread, wanted).await
 }
 
 async fn stream(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
+    BetaCaller(caller): BetaCaller,
     Path((id, thread)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Answer {
     let options = StreamOptions::parse(query.as_deref())?;
     let after = events::last_event_id(&headers)?;
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
+    let session = sessions::find(&caller, &id).await?;
     let thread = find(&session, &thread)?;
-    events::follow(&server, &session, thread, options, after).await
+    events::follow(&caller.server, &session, thread, options, after).await
 }
 
-fn find(session: &SessionRecord, thread: &str) -> Result<ThreadId, Error> {
+fn find(session: &SessionRecord, thread: &str) -> Result<ThreadId, Failure> {
     if session.thread.as_str() == thread {
         return Ok(session.thread.clone());
     }
@@ -118,7 +108,7 @@ fn render(server: &Server, session: &SessionRecord) -> Result<String, Failure> {
         id: &session.thread,
         session_id: &session.id,
         agent: &session.agent,
-        status: &session.status,
+        status: session.status,
         progress: &sessions::progress(session)?,
         created_at: session.created_at,
         updated_at: session.updated_at,

@@ -8,9 +8,12 @@ use std::time::Instant;
 
 use api::entry::NewEntry;
 use api::entry::raw;
+use api::event_kinds::EventKind;
 use api::ids::Ids;
+use api::sessions::SessionStatus;
 use api::time::Clock;
 use store::Append;
+use store::EnvironmentColumns;
 use store::EnvironmentRecord;
 use store::Fence;
 use store::NewSession;
@@ -39,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
     let ids = Ids::new(clock.clone());
     let store = Store::open(&target, clock.clone()).await?;
     let environment = environment(&ids, &clock);
-    store.insert_environment(&environment).await?;
+    store.insert(&environment).await?;
 
     let mut tasks = tokio::task::JoinSet::new();
     let deadline = Duration::from_secs(seconds);
@@ -81,7 +84,7 @@ async fn write(
         let entry = NewEntry {
             thread: session.thread.clone(),
             id: ids.make(),
-            kind: "user.message".into(),
+            kind: EventKind::UserMessage,
             public: Some(raw(&text)),
             private: None,
             created_at: clock.now(),
@@ -104,16 +107,8 @@ async fn write(
 }
 
 fn environment(ids: &Ids, clock: &Clock) -> EnvironmentRecord {
-    EnvironmentRecord {
-        id: ids.make(),
-        workspace: ids.make(),
-        name: "bench".to_owned(),
-        created_at: clock.now(),
-        updated_at: clock.now(),
-        archived_at: None,
-        body: "{}".to_owned(),
-        sandbox: None,
-    }
+    let columns = EnvironmentColumns { name: "bench".to_owned(), body: "{}".to_owned(), sandbox: None };
+    EnvironmentRecord::new(ids.make(), ids.make(), clock.now(), columns)
 }
 
 fn session(ids: &Ids, clock: &Clock, environment: &EnvironmentRecord) -> SessionRecord {
@@ -125,7 +120,7 @@ fn session(ids: &Ids, clock: &Clock, environment: &EnvironmentRecord) -> Session
         agent_version: 1,
         environment_id: environment.id.clone(),
         thread: ids.make(),
-        status: "idle".to_owned(),
+        status: SessionStatus::Idle,
         title: None,
         metadata: "{}".to_owned(),
         agent: "{}".to_owned(),

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use api::ids::Id;
 use api::ids::Kind;
+use api::sessions::SessionStatus;
 use api::time::Timestamp;
 use async_trait::async_trait;
 
@@ -19,7 +20,7 @@ use crate::limits;
 
 /// A value on its way into or out of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
     Null,
     Int(i64),
     Text(String),
@@ -98,7 +99,12 @@ pub enum Order {
 impl Select {
     /// Starts with a text that ends in a condition whose parameter is `$1`.
     pub(crate) fn new(sql: &str, first: impl Into<Value>) -> Self {
-        Self { sql: sql.to_owned(), args: vec![first.into()] }
+        Self::with(sql, vec![first.into()])
+    }
+
+    /// The same with parameters `$1` and on.
+    pub(crate) fn with(sql: &str, args: Vec<Value>) -> Self {
+        Self { sql: sql.to_owned(), args }
     }
 
     pub(crate) fn push(&mut self, sql: &str) {
@@ -128,19 +134,23 @@ impl Select {
     }
 
     /// Adds `AND column IN (...)`; an empty list filters nothing.
-    pub(crate) fn and_in(&mut self, op: &'static str, column: &str, values: &[String]) -> Result<(), Error> {
+    pub(crate) fn and_in<'a>(
+        &mut self,
+        op: &'static str,
+        column: &str,
+        values: impl ExactSizeIterator<Item = &'a str>,
+    ) -> Result<(), Error> {
         let (size, max) = (values.len(), limits::FILTER_VALUES_MAX);
         if size > max {
             return Err(Error::TooLarge { op, what: "values of a filter", size, max });
         }
-        let Some((first, rest)) = values.split_first() else { return Ok(()) };
-        self.push(&format!(" AND {column} IN ("));
-        self.arg(first.as_str());
-        for value in rest {
-            self.push(", ");
-            self.arg(value.as_str());
+        for (index, value) in values.enumerate() {
+            self.push(&if index == 0 { format!(" AND {column} IN (") } else { ", ".to_owned() });
+            self.arg(value);
         }
-        self.push(")");
+        if size > 0 {
+            self.push(")");
+        }
         Ok(())
     }
 
@@ -173,7 +183,7 @@ impl Order {
 
 /// A row, read from left to right.
 #[derive(Debug)]
-pub(crate) struct Row(std::vec::IntoIter<Value>);
+pub struct Row(std::vec::IntoIter<Value>);
 
 impl Row {
     pub(crate) fn new(values: Vec<Value>) -> Self {
@@ -227,6 +237,11 @@ impl Row {
 
     pub(crate) fn optional_id<K: Kind>(&mut self, what: &'static str) -> Result<Option<Id<K>>, Error> {
         self.optional_text(what)?.map(|text| parse_id(what, text)).transpose()
+    }
+
+    pub(crate) fn status(&mut self, what: &'static str) -> Result<SessionStatus, Error> {
+        let name = self.text(what)?;
+        SessionStatus::parse(&name).ok_or(Error::Corrupt { what, value: name })
     }
 
     pub(crate) fn time(&mut self, what: &'static str) -> Result<Timestamp, Error> {

@@ -8,14 +8,12 @@
 
 use api::entry::NewEntry;
 use api::ids::SessionId;
+use api::sessions::SessionStatus;
 use api::time::Timestamp;
 
 use crate::Error;
 use crate::NewJob;
 use crate::limits;
-
-/// Status of a session that has ended by itself.
-pub(crate) const TERMINATED: &str = "terminated";
 
 /// Entries for a session's log, and changes to its row that become durable with them.
 #[derive(Clone, Debug)]
@@ -71,7 +69,7 @@ pub struct Lease {
 #[derive(Clone, Debug, Default)]
 pub struct Patch {
     /// The new status.
-    pub status: Option<String>,
+    pub status: Option<SessionStatus>,
     /// The new usage and statistics, as JSON.
     pub progress: Option<String>,
     /// The new title; `Some(None)` removes it.
@@ -111,7 +109,7 @@ pub(crate) struct Head {
     pub(crate) epoch: i64,
     pub(crate) holder: Option<String>,
     pub(crate) lease_until: i64,
-    pub(crate) status: String,
+    pub(crate) status: SessionStatus,
     pub(crate) is_archived: bool,
     pub(crate) runnable: bool,
 }
@@ -136,9 +134,7 @@ impl Head {
         let last = self.room(entries.len())?;
         let (before, first) = (self.head, self.head + 1);
         self.head = last;
-        if let Some(status) = &patch.status {
-            self.status.clone_from(status);
-        }
+        self.status = patch.status.unwrap_or(self.status);
         self.is_archived |= patch.archived_at.is_some();
 
         let by_client = matches!(fence, Fence::Client { .. });
@@ -175,7 +171,7 @@ impl Head {
                 current: self.epoch,
                 holder: self.holder.clone(),
             }),
-            Fence::Client { .. } if self.is_archived || self.status == TERMINATED => {
+            Fence::Client { .. } if self.is_archived || self.status == SessionStatus::Terminated => {
                 Err(Error::SessionEnded { id: self.id.clone() })
             }
             Fence::Lease { .. } | Fence::Client { .. } => Ok(()),

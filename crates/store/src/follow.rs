@@ -16,6 +16,7 @@ use std::sync::PoisonError;
 
 use api::entry::Entry;
 use api::entry::NewEntry;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::ids::ThreadId;
 use tokio::sync::Notify;
@@ -49,7 +50,7 @@ pub struct Preview {
     /// The preview as clients read it: an `event_start` or `event_delta`.
     pub json: String,
     /// Type of the event that is being written.
-    pub kind: String,
+    pub kind: EventKind,
     /// Whether this is the `event_start`.
     pub starts: bool,
 }
@@ -311,7 +312,7 @@ mod tests {
             seq,
             thread: ids.make(),
             id: ids.make(),
-            kind: "agent.message".into(),
+            kind: EventKind::AgentMessage,
             public: None,
             private: None,
             created_at: Timestamp(0),

@@ -154,14 +154,14 @@ impl Store {
 
     /// Microseconds until the next job of these kinds is due here, negative when one is; `None` when there is none. Jobs that
     /// somebody runs do not count.
-    pub async fn next_job_in(&self, kinds: &[String], home: &str) -> Result<Option<i64>, Error> {
+    pub async fn next_job_in(&self, kinds: &[&str], home: &str) -> Result<Option<i64>, Error> {
         let op = "look for the next job";
         let mut select = Select::new(
             "SELECT run_at - lease_now() FROM job WHERE parked_at IS NULL
              AND (holder IS NULL OR lease_until <= lease_now()) AND (node IS NULL OR node = $1)",
             home,
         );
-        select.and_in(op, "kind", kinds)?;
+        select.and_in(op, "kind", kinds.iter().copied())?;
         select.push(" ORDER BY run_at, id");
         let next = self.backend.query(op, select.limit(1)).await?.pop();
         next.map(|mut row| row.int("time of a job")).transpose()

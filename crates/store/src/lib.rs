@@ -20,6 +20,7 @@ mod list;
 mod log;
 mod migrate;
 mod postgres;
+mod records;
 mod sandboxes;
 mod sessions;
 mod sqlite;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use api::time::Clock;
 
+pub use agents::AgentColumns;
 pub use agents::AgentRecord;
 pub use backend::Order;
 pub use blobs::Blob;
@@ -42,6 +44,7 @@ pub use blobs::Blobs;
 pub use builds::BuildEnd;
 pub use builds::BuildRecord;
 pub use builds::BuildState;
+pub use environments::EnvironmentColumns;
 pub use environments::EnvironmentRecord;
 pub use error::Error;
 pub use fence::Append;
@@ -58,9 +61,12 @@ pub use jobs::JobCounts;
 pub use jobs::JobRecord;
 pub use jobs::JobState;
 pub use jobs::NewJob;
+pub use keys::KeyColumns;
 pub use keys::KeyRecord;
 pub use list::ListQuery;
 pub use log::EventQuery;
+pub use records::Noun;
+pub use records::Record;
 pub use sandboxes::Checkpoint;
 pub use sandboxes::KnownSession;
 pub use sandboxes::SandboxRecord;
@@ -118,10 +124,5 @@ impl Store {
 
     fn measured(backend: Arc<dyn Backend>, hub: Arc<Hub>) -> Self {
         Self { backend: Arc::new(telemetry::Measured(backend)), hub }
-    }
-
-    /// Ends every stream that follows a session, so that their readers finish. Reads and writes still work.
-    pub fn close_followers(&self) {
-        self.hub.close();
     }
 }

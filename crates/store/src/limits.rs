@@ -33,6 +33,9 @@ pub(crate) const BUSY_MS: u64 = 5000;
 pub(crate) const CONNECTIONS_MAX: usize = 16;
 /// How long a call waits for a free or new connection before it fails.
 pub(crate) const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// How long PostgreSQL may be silent, in a statement and between packets, before the connection is given up: as long as a
+/// lease lasts, after which another node goes on with the sessions.
+pub(crate) const DATABASE_SILENCE_MS: u64 = 10_000;
 /// Attempts at a transaction that PostgreSQL refused for a deadlock or a serialization failure.
 pub(crate) const ATTEMPTS_MAX: usize = 5;
 /// Pause between attempts to connect again.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use api::entry::Entry;
 use api::entry::NewEntry;
+use api::event_kinds::EventKind;
 use api::ids::SessionId;
 use api::ids::ThreadId;
 use api::time::Timestamp;
@@ -42,7 +43,7 @@ pub struct EventQuery {
     /// Events of this thread.
     pub thread: Option<ThreadId>,
     /// Events of one of these types; empty for all.
-    pub types: Vec<String>,
+    pub types: Vec<EventKind>,
     /// Only what was processed after this.
     pub processed_gt: Option<Timestamp>,
     /// Only what was processed at or after this.
@@ -165,7 +166,7 @@ impl EventQuery {
         );
         let mut select = Select::new(&text, session);
         select.and_some("thread =", self.thread.as_ref());
-        select.and_in("list the events of a session", "kind", &self.types)?;
+        select.and_in("list the events of a session", "kind", self.types.iter().map(EventKind::as_str))?;
         select.and_some("processed_at >", self.processed_gt);
         select.and_some("processed_at >=", self.processed_gte);
         select.and_some("processed_at <", self.processed_lt);
@@ -236,7 +237,7 @@ pub(crate) fn insert_first(session: &SessionId, entries: Vec<NewEntry>) -> Batch
                 position.into(),
                 Value::from(&id),
                 Value::from(&thread),
-                Value::from(kind.as_ref()),
+                Value::from(kind.as_str()),
                 public.as_deref().map(RawValue::get).into(),
                 private.as_deref().map(RawValue::get).into(),
                 created_at.into(),
@@ -254,7 +255,7 @@ pub(crate) fn read(row: &mut Row) -> Result<Entry, Error> {
         seq: row.int("number of an entry")?,
         thread: row.id("thread of an entry")?,
         id: row.id("entry id")?,
-        kind: row.text("kind of an entry")?.into(),
+        kind: EventKind::parse(&row.text("kind of an entry")?),
         public: read_raw(row, "public part of an entry")?,
         private: read_raw(row, "private part of an entry")?,
         created_at: row.time("creation of an entry")?,

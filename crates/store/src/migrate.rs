@@ -35,6 +35,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../../migrations/sqlite/0004_job.sql"),
         postgres: include_str!("../../../migrations/postgres/0004_job.sql"),
     },
+    Migration {
+        version: 6,
+        name: "key",
+        sqlite: include_str!("../../../migrations/sqlite/0006_key.sql"),
+        postgres: include_str!("../../../migrations/postgres/0006_key.sql"),
+    },
 ];
 
 /// Key of the advisory lock under which a PostgreSQL schema is changed: the first letters of the program's name.

@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use api::ids::SessionId;
+use api::sessions::SessionStatus;
 use api::time::Timestamp;
 
 use crate::Error;
@@ -140,7 +141,8 @@ impl Store {
 
     /// The sessions whose files other nodes wait for here.
     pub async fn wanted_sandboxes(&self, node: &str, limit: usize) -> Result<Vec<KnownSession>, Error> {
-        let mut select = Select::new(&format!("{} AND box.node = ", *KNOWN), "terminated");
+        let mut select =
+            Select::new(&format!("{} AND box.node = ", *KNOWN), SessionStatus::Terminated.as_str());
         select.arg(node);
         select.push(" AND box.wanted_by IS NOT NULL ORDER BY it.key");
         self.list_known("list wanted sandboxes", select.limit(limit)).await
@@ -153,7 +155,8 @@ impl Store {
         after: i64,
         limit: usize,
     ) -> Result<Vec<KnownSession>, Error> {
-        let mut select = Select::new(&format!("{} AND box.node = ", *KNOWN), "terminated");
+        let mut select =
+            Select::new(&format!("{} AND box.node = ", *KNOWN), SessionStatus::Terminated.as_str());
         select.arg(node);
         select.and("box.session >", after);
         select.push(" AND box.is_changed = 1 ORDER BY box.session");
@@ -212,8 +215,8 @@ impl Store {
         let mut known = Vec::new();
         for ids in ids.chunks(limits::FILTER_VALUES_MAX) {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            let mut select = Select::new(KNOWN.as_str(), "terminated");
-            select.and_in(op, "it.id", &ids)?;
+            let mut select = Select::new(KNOWN.as_str(), SessionStatus::Terminated.as_str());
+            select.and_in(op, "it.id", ids.iter().map(String::as_str))?;
             known.extend(self.list_known(op, select.limit(limits::FILTER_VALUES_MAX)).await?);
         }
         Ok(known)
@@ -225,7 +228,7 @@ impl Store {
         let mut known = Vec::new();
         for keys in keys.chunks(limits::FILTER_VALUES_MAX) {
             let mut select = Select::new("SELECT checkpoint FROM sandbox WHERE number > $1", 0_i64);
-            select.and_in(op, "checkpoint", keys)?;
+            select.and_in(op, "checkpoint", keys.iter().map(String::as_str))?;
             let rows = self.backend.query(op, select.limit(limits::FILTER_VALUES_MAX)).await?;
             for mut row in rows {
                 known.push(row.text("checkpoint of a sandbox")?);

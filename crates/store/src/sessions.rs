@@ -11,6 +11,7 @@ use api::ids::EnvironmentId;
 use api::ids::SessionId;
 use api::ids::ThreadId;
 use api::ids::WorkspaceId;
+use api::sessions::SessionStatus;
 use api::time::Timestamp;
 
 use crate::Claim;
@@ -43,8 +44,8 @@ pub struct SessionRecord {
     pub environment_id: EnvironmentId,
     /// Its primary thread.
     pub thread: ThreadId,
-    /// `idle`, `running`, `rescheduling` or `terminated`.
-    pub status: String,
+    /// What it does now.
+    pub status: SessionStatus,
     /// What it is called.
     pub title: Option<String>,
     /// A JSON object.
@@ -93,10 +94,12 @@ pub struct SessionQuery {
     pub agent_version: Option<i64>,
     /// Sessions of this deployment. There are none yet.
     pub deployment_id: Option<String>,
+    /// Sessions with this memory store. There are none yet.
+    pub memory_store_id: Option<String>,
     /// Sessions in this environment.
     pub environment_id: Option<EnvironmentId>,
     /// Sessions in one of these states.
-    pub statuses: Vec<String>,
+    pub statuses: Vec<SessionStatus>,
 }
 
 const READ: &str = "SELECT it.key, it.id, it.workspace, it.agent_id, it.agent_version, it.environment_id, it.thread,
@@ -154,8 +157,9 @@ impl Store {
         workspace: &WorkspaceId,
         query: &SessionQuery,
     ) -> Result<Vec<SessionRecord>, Error> {
-        let SessionQuery { base, agent_id, agent_version, deployment_id, environment_id, statuses } = query;
-        if deployment_id.is_some() {
+        let SessionQuery { base, agent_id, agent_version, deployment_id, memory_store_id, .. } = query;
+        let SessionQuery { environment_id, statuses, .. } = query;
+        if deployment_id.is_some() || memory_store_id.is_some() {
             return Ok(Vec::new());
         }
         let op = "list sessions";
@@ -163,8 +167,8 @@ impl Store {
         select.and_some("it.agent_id =", agent_id.as_ref());
         select.and_some("it.agent_version =", *agent_version);
         select.and_some("it.environment_id =", environment_id.as_ref());
-        select.and_in(op, "it.status", statuses)?;
-        self.backend.query(op, base.finish(select)).await?.into_iter().map(read).collect()
+        select.and_in(op, "it.status", statuses.iter().map(|status| status.as_str()))?;
+        self.backend.query(op, base.finish(select, "archived_at")).await?.into_iter().map(read).collect()
     }
 
     /// Deletes a session and its log, and tells its followers. [`Error::Running`] while it is at work or held.
@@ -244,7 +248,7 @@ fn insert(record: &SessionRecord, ttl_ms: i64) -> Batch {
             (*agent_version).into(),
             environment_id.into(),
             thread.into(),
-            status.into(),
+            status.as_str().into(),
             title.as_ref().into(),
             metadata.into(),
             progress.into(),
@@ -274,7 +278,7 @@ fn read(mut row: Row) -> Result<SessionRecord, Error> {
         agent_version: row.int("agent version of a session")?,
         environment_id: row.id("environment of a session")?,
         thread: row.id("thread of a session")?,
-        status: row.text("status of a session")?,
+        status: row.status("status of a session")?,
         title: row.optional_text("title of a session")?,
         metadata: row.text("metadata of a session")?,
         agent: row.text("agent of a session")?,

@@ -19,14 +19,11 @@ const LABEL_CHARS_MAX: usize = 63;
 
 /// Reads `allowed_hosts`.
 pub(super) fn parse(field: &Field<'_>) -> Result<Vec<String>, Error> {
-    let list = field.list(0, HOSTS_MAX)?;
-    let mut hosts = Vec::with_capacity(list.count());
-    for item in list.each() {
-        let host = item.text_within(1, DOMAIN_CHARS_MAX)?;
-        check(host.strip_prefix("*.").unwrap_or(host)).map_err(|message| item.error(message))?;
-        hosts.push(host.to_owned());
-    }
-    Ok(hosts)
+    field.items(0, HOSTS_MAX, |item| {
+        let host = item.string(1, DOMAIN_CHARS_MAX)?;
+        check(host.strip_prefix("*.").unwrap_or(&host)).map_err(|message| item.error(message))?;
+        Ok(host)
+    })
 }
 
 fn check(name: &str) -> Result<(), &'static str> {

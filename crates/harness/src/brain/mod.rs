@@ -34,6 +34,7 @@ pub use state::State;
 use std::sync::Arc;
 
 use api::emitted::Emitted;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use serde_json::value::RawValue;
 
@@ -58,7 +59,7 @@ pub enum Content {
     /// The client's event with this id was picked up.
     Processed(EventId),
     /// A fact that clients do not see.
-    Internal(&'static str),
+    Internal(EventKind),
 }
 
 impl Draft {

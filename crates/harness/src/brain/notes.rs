@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// With `agent.thinking`, `agent.message`, `agent.tool_use` and [`BLOCK`]: the model's own blocks, byte for byte.
+/// With `agent.thinking`, `agent.message`, `agent.tool_use` and `journal.block`: the model's own blocks, byte for byte.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Blocks {
     #[serde(default)]
@@ -82,9 +82,6 @@ pub(crate) struct BlockHead {
     #[serde(default)]
     pub(crate) text: Option<String>,
 }
-
-/// Kind of the entry that keeps a block which has no public event, such as one of a type that we do not know.
-pub(crate) const BLOCK: &str = "journal.block";
 
 /// Reads a private part. One that does not parse counts as empty: a log must always fold.
 pub(crate) fn read<T: Default + for<'de> Deserialize<'de>>(private: Option<&Arc<RawValue>>) -> T {

@@ -12,8 +12,8 @@ use api::emitted::RetryStatus;
 use api::emitted::SessionError;
 use api::emitted::SessionErrorKind;
 use api::emitted::text_block;
-use api::entry::CALL_UNSTARTED;
 use api::entry::raw;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::time::Timestamp;
 use serde_json::value::RawValue;
@@ -112,7 +112,7 @@ pub fn observe(state: &State, outcome: Outcome) -> Vec<Draft> {
         Outcome::Unprovided { call, reason } if is_waiting(&call) => unprovided(turn, call, &reason),
         Outcome::Unstarted { call } if is_waiting(&call) => {
             let private = Some(raw(&notes::Unstarted { call: Some(call) }));
-            vec![Draft { id: None, content: Content::Internal(CALL_UNSTARTED), private }]
+            vec![Draft { id: None, content: Content::Internal(EventKind::JournalCallUnstarted), private }]
         }
         Outcome::Waited if matches!(turn.next, Next::Retry { .. }) && turn.request.is_none() => {
             let mut drafts = running(facts);
@@ -179,7 +179,7 @@ fn replied(
             "tool_use" => drafts.extend(called(facts, id, block, &stop_reason)),
             _ => {
                 let private = Some(raw(&notes::Blocks { blocks: vec![block] }));
-                drafts.push(Draft { id, content: Content::Internal(notes::BLOCK), private });
+                drafts.push(Draft { id, content: Content::Internal(EventKind::JournalBlock), private });
             }
         }
     }
@@ -231,7 +231,7 @@ fn with_blocks(id: Option<EventId>, event: Emitted, blocks: Vec<Arc<RawValue>>) 
 fn called(facts: &Facts, id: Option<EventId>, block: Arc<RawValue>, stop_reason: &str) -> Vec<Draft> {
     let (Some(id), Ok(parsed)) = (id, serde_json::from_str::<notes::ToolUseBlock>(block.get())) else {
         let private = Some(raw(&notes::Blocks { blocks: vec![block] }));
-        return vec![Draft { id: None, content: Content::Internal(notes::BLOCK), private }];
+        return vec![Draft { id: None, content: Content::Internal(EventKind::JournalBlock), private }];
     };
     let notes::ToolUseBlock { id: _, name, input } = parsed;
     let is_object = input.as_ref().is_some_and(|raw| raw.get().trim_start().starts_with('{'));

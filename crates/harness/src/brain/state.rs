@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use api::completion::Message;
 use api::completion::Role;
-use api::entry::CALL_UNSTARTED;
 use api::entry::Entry;
-use api::entry::INPUT_PROCESSED;
-use api::entry::SESSION_CREATED;
-use api::entry::SESSION_RESUMED;
 use api::entry::raw;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::sessions::Progress;
 use api::time::Timestamp;
@@ -194,8 +191,8 @@ impl State {
 
     /// Takes the next entry of the log into account.
     pub fn apply(&mut self, entry: &Entry) {
-        match &*entry.kind {
-            SESSION_CREATED | "session.updated" => {
+        match &entry.kind {
+            EventKind::JournalSessionCreated | EventKind::SessionUpdated => {
                 self.created_at.get_or_insert(entry.created_at);
                 if let Some(facts) =
                     entry.private.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok())
@@ -203,29 +200,29 @@ impl State {
                     self.facts = Some(facts);
                 }
             }
-            SESSION_RESUMED => self.lose_everything_under_way(),
-            INPUT_PROCESSED => self.take_input(entry),
-            "user.message" => {
+            EventKind::JournalSessionResumed => self.lose_everything_under_way(),
+            EventKind::JournalInputProcessed => self.take_input(entry),
+            EventKind::UserMessage => {
                 let content = public::<WithContent>(entry).content;
                 self.inputs.push_back(Input { id: entry.id.clone(), content });
             }
-            "user.interrupt" => self.interrupts.push_back(entry.id.clone()),
-            "session.status_running" => {
+            EventKind::UserInterrupt => self.interrupts.push_back(entry.id.clone()),
+            EventKind::SessionStatusRunning => {
                 self.turn.get_or_insert_with(Turn::new);
                 progress::start(&mut self.progress, entry.created_at, self.created_at);
             }
-            "session.status_idle" => {
+            EventKind::SessionStatusIdle => {
                 self.turn = None;
                 progress::stop(&mut self.progress, entry.created_at);
             }
-            "session.status_terminated" => {
+            EventKind::SessionStatusTerminated => {
                 self.turn = None;
                 self.is_terminated = true;
                 progress::stop(&mut self.progress, entry.created_at);
             }
-            kind => {
+            _ => {
                 if let Some(turn) = &mut self.turn {
-                    turn.apply(kind, entry, &mut self.conversation, &mut self.progress);
+                    turn.apply(entry, &mut self.conversation, &mut self.progress);
                 }
             }
         }
@@ -268,32 +265,32 @@ impl Turn {
         }
     }
 
-    fn apply(&mut self, kind: &str, entry: &Entry, conversation: &mut Vec<Message>, progress: &mut Progress) {
-        match kind {
-            "span.model_request_start" => {
+    fn apply(&mut self, entry: &Entry, conversation: &mut Vec<Message>, progress: &mut Progress) {
+        match &entry.kind {
+            EventKind::SpanModelRequestStart => {
                 self.request = Some(OpenRequest { span: entry.id.clone(), is_lost: false });
                 self.reply.clear();
             }
-            "agent.thinking" | notes::BLOCK => self.reply.extend(blocks(entry)),
-            "agent.message" => {
+            EventKind::AgentThinking | EventKind::JournalBlock => self.reply.extend(blocks(entry)),
+            EventKind::AgentMessage => {
                 let own = blocks(entry);
                 let is_plain = own.is_empty();
                 self.reply.extend(if is_plain { public::<WithContent>(entry).content } else { own });
             }
-            "agent.tool_use" => self.open_call(entry),
-            CALL_UNSTARTED => {
+            EventKind::AgentToolUse => self.open_call(entry),
+            EventKind::JournalCallUnstarted => {
                 let Unstarted { call } = notes::read(entry.private.as_ref());
                 let calls = self.calls.iter_mut().filter(|open| Some(&open.event) == call.as_ref());
                 // It may be begun now: nobody did before.
                 calls.for_each(|open| open.is_lost = false);
             }
-            "agent.tool_result" => self.close_call(entry, conversation),
-            "span.model_request_end" => {
+            EventKind::AgentToolResult => self.close_call(entry, conversation),
+            EventKind::SpanModelRequestEnd => {
                 let end: notes::RequestEnd = notes::read(entry.private.as_ref());
                 progress::spend(progress, &end.usage, end.cost_microcents);
                 self.end_request(end, conversation);
             }
-            "session.error" => {
+            EventKind::SessionError => {
                 let notes::Trouble { retry_at, is_of_sandbox } = notes::read(entry.private.as_ref());
                 if is_of_sandbox {
                     self.trouble = Some(public::<WithError>(entry).error.message);

@@ -2,10 +2,10 @@
 
 use api::environments::SandboxSettings;
 use api::environments::SessionEnvironment;
-use api::errors::Error;
 use egress::Policy;
 
 use super::Build;
+use crate::Error;
 use crate::Harness;
 use crate::Inner;
 
@@ -26,7 +26,7 @@ impl Harness {
     pub async fn build(&self, environment: &SessionEnvironment) -> Result<Build, Error> {
         let environments = &self.0.hands.environments;
         let Some(layer) = environments.layer(environment) else { return Ok(Build::none()) };
-        environments.0.builds.view(&layer).await.map_err(|source| failed("read", &source))
+        Ok(environments.0.builds.view(&layer).await?)
     }
 
     /// Tries again to build what an environment installs, unless it is there or being built.
@@ -61,9 +61,4 @@ impl Harness {
         }
         Ok(())
     }
-}
-
-fn failed(attempt: &str, source: &store::Error) -> Error {
-    tracing::error!(error = %source, "{attempt} a build failed");
-    Error::internal("Internal server error")
 }

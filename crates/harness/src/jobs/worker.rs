@@ -98,7 +98,7 @@ impl Worker {
             if room.is_empty() {
                 return Ok(limits::JOBS_POLLED_EVERY);
             }
-            let kinds: Vec<String> = room.iter().map(|(kind, _)| (*kind).to_owned()).collect();
+            let kinds: Vec<&str> = room.iter().map(|(kind, _)| *kind).collect();
             match self.store.next_job_in(&kinds, &self.home).await? {
                 None => return Ok(limits::JOBS_POLLED_EVERY),
                 Some(micros) if micros > 0 => {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use api::completion::Progress;
 use api::completion::Request;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::ids::Ids;
 use api::ids::ThreadId;
@@ -41,7 +42,7 @@ pub(crate) async fn ask(
         let mut previews = previews.lock().unwrap_or_else(PoisonError::into_inner);
         for (kind, starts, json) in previews.follow(progress, &inner.parts.ids) {
             let (thread, span) = (thread.clone(), span.clone());
-            inner.parts.store.preview(key, Preview { thread, span, json, kind: kind.to_owned(), starts });
+            inner.parts.store.preview(key, Preview { thread, span, json, kind, starts });
         }
     };
     let answer = inner.parts.models.complete(&request, &show).await;
@@ -81,14 +82,14 @@ struct TextPreview {
 
 impl Previews {
     /// Frames to show for a step of progress: the previewed event's type, whether it begins, and the JSON.
-    fn follow(&mut self, progress: Progress, ids: &Ids) -> Vec<(&'static str, bool, String)> {
+    fn follow(&mut self, progress: Progress, ids: &Ids) -> Vec<(EventKind, bool, String)> {
         match progress {
             Progress::BlockStart { index, kind } => self.begin(index, kind, ids),
             Progress::Text { index, text } => self.add(index, &text),
         }
     }
 
-    fn begin(&mut self, index: usize, kind: String, ids: &Ids) -> Vec<(&'static str, bool, String)> {
+    fn begin(&mut self, index: usize, kind: String, ids: &Ids) -> Vec<(EventKind, bool, String)> {
         while self.ids.len() <= index {
             self.ids.push(ids.make());
         }
@@ -98,7 +99,7 @@ impl Previews {
             "text" if self.last_kind == "text" => {}
             "text" => self.text = Some(TextPreview { id, shown: Vec::new() }),
             "thinking" | "redacted_thinking" => {
-                frames.push(("agent.thinking", true, start("agent.thinking", &id)));
+                frames.push((EventKind::AgentThinking, true, start(&EventKind::AgentThinking, &id)));
             }
             _ => {}
         }
@@ -107,7 +108,7 @@ impl Previews {
     }
 
     /// The event begins with its first text, so that a reply without any shows nothing that never ends.
-    fn add(&mut self, index: usize, text: &str) -> Vec<(&'static str, bool, String)> {
+    fn add(&mut self, index: usize, text: &str) -> Vec<(EventKind, bool, String)> {
         let Some(preview) = &mut self.text else {
             return Vec::new();
         };
@@ -115,18 +116,18 @@ impl Previews {
         if preview.shown.is_empty() {
             // The buffered event takes the id of the first block that has text.
             preview.id = self.ids[index].clone();
-            frames.push(("agent.message", true, start("agent.message", &preview.id)));
+            frames.push((EventKind::AgentMessage, true, start(&EventKind::AgentMessage, &preview.id)));
         }
         if preview.shown.last() != Some(&index) {
             preview.shown.push(index);
         }
         let place = preview.shown.len() - 1;
         let delta = json!({
-            "type": "event_delta",
+            "type": EventKind::EventDelta,
             "event_id": preview.id,
             "delta": {"type": "content_delta", "index": place, "content": {"type": "text", "text": text}},
         });
-        frames.push(("agent.message", false, delta.to_string()));
+        frames.push((EventKind::AgentMessage, false, delta.to_string()));
         frames
     }
 
@@ -138,6 +139,6 @@ impl Previews {
     }
 }
 
-fn start(kind: &str, id: &EventId) -> String {
-    json!({"type": "event_start", "event": {"type": kind, "id": id}}).to_string()
+fn start(kind: &EventKind, id: &EventId) -> String {
+    json!({"type": EventKind::EventStart, "event": {"type": kind, "id": id}}).to_string()
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use api::emitted::Emitted;
-use api::entry::INPUT_PROCESSED;
 use api::entry::NewEntry;
-use api::entry::SESSION_RESUMED;
 use api::entry::raw;
 use api::environments::SessionEnvironment;
+use api::event_kinds::EventKind;
 use api::ids::SessionId;
 use api::ids::ThreadId;
+use api::sessions::SessionStatus;
 use api::time::Timestamp;
 use api::usage::SessionUsage;
 use store::Append;
@@ -94,7 +94,11 @@ impl Journal {
 
     /// Marks everything that was under way as lost: its performer is dead.
     pub(crate) fn resume(&mut self) {
-        self.enter(Draft { id: None, content: Content::Internal(SESSION_RESUMED), private: None });
+        self.enter(Draft {
+            id: None,
+            content: Content::Internal(EventKind::JournalSessionResumed),
+            private: None,
+        });
     }
 
     /// Gives a draft its id and time, and applies it. It counts once [`Journal::write`] has succeeded.
@@ -115,13 +119,13 @@ impl Journal {
                 let event = Emitted::Usage { usage, budget: None };
                 (event.kind(), Some(event.public(&id)), None)
             }
-            Content::Processed(input) => (INPUT_PROCESSED, None, Some(input)),
+            Content::Processed(input) => (EventKind::JournalInputProcessed, None, Some(input)),
             Content::Internal(kind) => (kind, None, None),
         };
         NewEntry {
             thread: self.thread.clone(),
             id,
-            kind: Arc::from(kind),
+            kind,
             public,
             private,
             created_at: now,
@@ -139,7 +143,7 @@ impl Journal {
         let entries = std::mem::take(&mut self.unwritten);
         let measured: Vec<NewEntry> = entries.iter().filter(|entry| Turns::counts(entry)).cloned().collect();
         let patch = Patch {
-            status: status(&entries).map(str::to_owned),
+            status: status(&entries),
             progress: changes_progress(&entries).then(|| raw(&self.state.progress).get().to_owned()),
             runnable: is_at_rest.then_some(false),
             release: is_at_rest,
@@ -181,16 +185,10 @@ impl Journal {
 }
 
 /// The session's status after these entries, when they change it.
-fn status(entries: &[NewEntry]) -> Option<&'static str> {
-    entries.iter().rev().find_map(|entry| match &*entry.kind {
-        "session.status_running" => Some("running"),
-        "session.status_idle" => Some("idle"),
-        "session.status_rescheduled" => Some("rescheduling"),
-        "session.status_terminated" => Some("terminated"),
-        _ => None,
-    })
+fn status(entries: &[NewEntry]) -> Option<SessionStatus> {
+    entries.iter().rev().find_map(|entry| SessionStatus::after(&entry.kind))
 }
 
 fn changes_progress(entries: &[NewEntry]) -> bool {
-    status(entries).is_some() || entries.iter().any(|entry| &*entry.kind == "span.model_request_end")
+    status(entries).is_some() || entries.iter().any(|entry| entry.kind == EventKind::SpanModelRequestEnd)
 }

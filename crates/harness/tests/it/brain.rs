@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use api::event_kinds::EventKind;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::json;
@@ -83,11 +84,11 @@ proptest! {
     ) {
         let world = run(turns, crashes, Dispatch::None);
         check(&world);
-        let unknown = world.log.iter().filter(|entry| &*entry.kind == "agent.tool_result").filter(|entry| {
+        let unknown = world.log.iter().filter(|entry| entry.kind == EventKind::AgentToolResult).filter(|entry| {
             let text = json_of(&entry.public)["content"][0]["text"].as_str().unwrap_or_default().to_owned();
             text.contains("whether it took effect is unknown")
         });
-        let calls = world.log.iter().filter(|entry| &*entry.kind == "agent.tool_use").count();
+        let calls = world.log.iter().filter(|entry| entry.kind == EventKind::AgentToolUse).count();
         prop_assert_eq!(unknown.count() + world.runs.len(), calls);
     }
 
@@ -106,7 +107,7 @@ proptest! {
         world.say("and now?");
         world.run();
         check_interrupted(&world);
-        let replies = world.log[after..].iter().filter(|entry| &*entry.kind == "span.model_request_end");
+        let replies = world.log[after..].iter().filter(|entry| entry.kind == EventKind::SpanModelRequestEnd);
         prop_assert!(replies.count() > 0);
     }
 
@@ -183,7 +184,7 @@ fn failures_are_shown_and_retried_until_they_are_too_many() {
     let broken =
         Turn { failures_before: 9, calls: 0, has_thinking: false, has_text: true, messages_after: 0 };
     let world = run(vec![broken], BTreeSet::new(), Dispatch::All);
-    let errors = world.log.iter().filter(|entry| &*entry.kind == "session.error");
+    let errors = world.log.iter().filter(|entry| entry.kind == EventKind::SessionError);
     let statuses: Vec<Value> =
         errors.map(|entry| json_of(&entry.public)["error"]["retry_status"]["type"].clone()).collect();
     assert_eq!(statuses, ["retrying", "retrying", "retrying", "retrying", "exhausted"]);

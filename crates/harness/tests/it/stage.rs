@@ -6,11 +6,9 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use api::body::Metadata;
 use api::emitted::text_block;
 use api::entry::Entry;
 use api::environments::SessionEnvironment;
-use api::ids::EnvironmentId;
 use api::ids::EventId;
 use api::ids::Ids;
 use api::ids::SessionId;
@@ -18,7 +16,6 @@ use api::ids::WorkspaceId;
 use api::time::Clock;
 use api::time::Timestamp;
 use async_trait::async_trait;
-use harness::CreateSession;
 use harness::Harness;
 use harness::Life;
 use harness::Parts;
@@ -39,7 +36,6 @@ use sandbox::Sandbox;
 use sandbox::Spec;
 use serde_json::Value;
 use serde_json::json;
-use store::EnvironmentRecord;
 use store::Follower;
 use store::SessionRecord;
 use store::Signal;
@@ -51,7 +47,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use crate::yard::agent;
+use crate::yard::create;
 
 /// What a stage may have otherwise than usual.
 #[derive(Clone)]
@@ -115,32 +111,8 @@ impl Stage {
     }
 
     pub(crate) async fn session(&self) -> SessionRecord {
-        let new = CreateSession {
-            workspace: self.workspace.clone(),
-            agent: agent(&self.ids),
-            environment_id: self.environment().await,
-            environment: SessionEnvironment::default(),
-            title: None,
-            metadata: Metadata::new(),
-            initial_events: Vec::new(),
-        };
-        self.harness.create_session(new).await.unwrap()
-    }
-
-    async fn environment(&self) -> EnvironmentId {
-        let now = Clock::system().now();
-        let environment = EnvironmentRecord {
-            id: self.ids.make(),
-            workspace: self.workspace.clone(),
-            name: "here".to_owned(),
-            created_at: now,
-            updated_at: now,
-            archived_at: None,
-            body: "{}".to_owned(),
-            sandbox: None,
-        };
-        self.store.insert_environment(&environment).await.unwrap();
-        environment.id
+        let create = create(&self.store, &self.ids, &self.workspace, &SessionEnvironment::default()).await;
+        self.harness.create_session(self.workspace.clone(), create).await.unwrap()
     }
 
     pub(crate) async fn send(&self, session: &SessionRecord, events: Value) -> Vec<Value> {
@@ -170,7 +142,8 @@ impl Stage {
 
     pub(crate) async fn events(&self, session: &SessionRecord, kind: &str) -> Vec<Value> {
         let log = self.log(session).await;
-        let events = log.iter().filter(|entry| &*entry.kind == kind).filter_map(|entry| entry.render());
+        let events =
+            log.iter().filter(|entry| entry.kind.as_str() == kind).filter_map(|entry| entry.render());
         events.map(|event| serde_json::from_str(&event).unwrap()).collect()
     }
 

@@ -1,5 +1,8 @@
 //! Whole turns: store, loop and model client together.
 
+use api::event_kinds::EventKind;
+use api::sessions::SessionStatus;
+use harness::Error;
 use serde_json::Value;
 use serde_json::json;
 use store::Signal;
@@ -212,7 +215,7 @@ async fn previews_carry_the_id_of_the_message_that_follows() {
                 }
             }
             Signal::Entries(entries) => {
-                if let Some(message) = entries.iter().find(|entry| &*entry.kind == "agent.message") {
+                if let Some(message) = entries.iter().find(|entry| entry.kind == EventKind::AgentMessage) {
                     break message.clone();
                 }
             }
@@ -232,17 +235,18 @@ async fn a_running_session_can_be_neither_archived_nor_deleted() {
     stage.say(&session, "go").await;
     stage.model.request(0).await;
     let row = stage.row(&session).await;
-    assert_eq!(stage.harness.archive_session(&row).await.unwrap_err().status, 400);
-    assert_eq!(stage.harness.delete_session(&row).await.unwrap_err().status, 400);
+    let archived = stage.harness.archive_session(&row).await;
+    assert!(matches!(archived, Err(Error::Running { attempt: "archive", .. })));
+    let deleted = stage.harness.delete_session(&row).await;
+    assert!(matches!(deleted, Err(Error::Running { attempt: "delete", .. })));
     stage.send(&session, json!([{"type": "user.interrupt"}])).await;
     stage.until(&session, "session.status_idle", 1).await;
     let archived = stage.harness.archive_session(&stage.row(&session).await).await.unwrap();
-    assert_eq!(archived.status, "terminated");
+    assert_eq!(archived.status, SessionStatus::Terminated);
     let kinds = stage.kinds(&session).await;
     assert_eq!(kinds[kinds.len() - 2..], ["session.thread_status_terminated", "session.status_terminated"]);
     let events = api::events::parse_send(br#"{"events":[{"type":"user.interrupt"}]}"#).unwrap();
-    let error = stage.harness.send(&archived, events).await.unwrap_err();
-    assert_eq!((error.status, error.retry), (409, Some(false)));
+    assert!(matches!(stage.harness.send(&archived, events).await, Err(Error::Ended { .. })));
 }
 
 #[tokio::test]

@@ -11,11 +11,9 @@ use api::completion::Reply;
 use api::completion::Usage;
 use api::emitted::text_block;
 use api::entry::Entry;
-use api::entry::INPUT_PROCESSED;
 use api::entry::NewEntry;
-use api::entry::SESSION_CREATED;
-use api::entry::SESSION_RESUMED;
 use api::entry::raw;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::ids::Ids;
 use api::ids::ThreadId;
@@ -100,8 +98,11 @@ impl World {
             system: String::new(),
             tools: vec!["bash".to_owned()],
         };
-        let draft =
-            Draft { id: None, content: Content::Internal(SESSION_CREATED), private: Some(raw(&facts)) };
+        let draft = Draft {
+            id: None,
+            content: Content::Internal(EventKind::JournalSessionCreated),
+            private: Some(raw(&facts)),
+        };
         world.append(vec![draft]);
         world.say("begin");
         world
@@ -115,7 +116,7 @@ impl World {
         let entry = NewEntry {
             thread: self.thread.clone(),
             id: id.clone(),
-            kind: Arc::from(kind),
+            kind: EventKind::parse(kind),
             public: Some(raw(&body)),
             private: None,
             created_at: self.clock.now(),
@@ -167,7 +168,11 @@ impl World {
         }
         self.state = State::fold(Policy { retries_max: 4, rounds_max: 60, ..Policy::default() }, &self.log);
         if self.state.is_active() {
-            self.append(vec![Draft { id: None, content: Content::Internal(SESSION_RESUMED), private: None }]);
+            self.append(vec![Draft {
+                id: None,
+                content: Content::Internal(EventKind::JournalSessionResumed),
+                private: None,
+            }]);
         }
     }
 
@@ -234,7 +239,7 @@ impl World {
     }
 
     fn replies(&self) -> usize {
-        let ends = self.log.iter().filter(|entry| &*entry.kind == "span.model_request_end");
+        let ends = self.log.iter().filter(|entry| entry.kind == EventKind::SpanModelRequestEnd);
         ends.filter(|entry| json_of(&entry.private)["has_reply"] == json!(true)).count()
     }
 
@@ -254,16 +259,16 @@ impl World {
             let (kind, public, processes) = match draft.content {
                 Content::Event(event) => (event.kind(), Some(event.public(&id)), None),
                 Content::UsageSnapshot => {
-                    ("session.usage", Some(raw(&json!({"type": "session.usage"}))), None)
+                    (EventKind::SessionUsage, Some(raw(&json!({"type": "session.usage"}))), None)
                 }
-                Content::Processed(input) => (INPUT_PROCESSED, None, Some(input)),
+                Content::Processed(input) => (EventKind::JournalInputProcessed, None, Some(input)),
                 Content::Internal(kind) => (kind, None, None),
             };
             let now = self.clock.now();
             self.store(NewEntry {
                 thread: self.thread.clone(),
                 id,
-                kind: Arc::from(kind),
+                kind,
                 public,
                 private: draft.private,
                 created_at: now,
@@ -286,7 +291,7 @@ impl World {
 
     /// What clients can see, without ids and times, and without requests that brought no reply because of a crash.
     pub(crate) fn public_history(&self) -> Vec<Value> {
-        let ends = self.log.iter().filter(|entry| &*entry.kind == "span.model_request_end");
+        let ends = self.log.iter().filter(|entry| entry.kind == EventKind::SpanModelRequestEnd);
         let ends = ends.map(|entry| json_of(&entry.public)).filter(|end| end["is_error"] == json!(true));
         let aborted: BTreeSet<String> =
             ends.map(|end| end["model_request_start_id"].as_str().unwrap().to_owned()).collect();

@@ -350,7 +350,7 @@ async fn append(server: &Server, session: &SessionRecord, title: &str, bytes: us
     let entry = NewEntry {
         thread: session.thread.clone(),
         id,
-        kind: "session.updated".into(),
+        kind: api::event_kinds::EventKind::SessionUpdated,
         public: Some(raw(&public)),
         private: None,
         created_at: now,

@@ -198,7 +198,7 @@ impl Work {
                 epoch: row.int("epoch of a session")?,
                 holder: row.optional_text("holder of a session")?,
                 lease_until: row.int("lease of a session")?,
-                status: row.text("status of a session")?,
+                status: row.status("status of a session")?,
                 is_archived: row.optional_int("archiving of a session")?.is_some(),
                 runnable: row.int("runnable of a session")? != 0,
             };
@@ -280,7 +280,7 @@ impl<'a> Entries<'a> {
         self.position.push(log::position(entry, seq));
         self.id.push(id.as_str());
         self.thread.push(thread.as_str());
-        self.kind.push(kind);
+        self.kind.push(kind.as_str());
         self.public.push(public.as_deref().map(RawValue::get));
         self.private.push(private.as_deref().map(RawValue::get));
         self.created_at.push(created_at.0);
@@ -371,7 +371,7 @@ impl<'a> Sessions<'a> {
             columns.holder.push(head.holder.as_deref());
             columns.lease_until.push(head.lease_until);
             columns.runnable.push(i64::from(head.runnable));
-            columns.status.push(&head.status);
+            columns.status.push(head.status.as_str());
             columns.progress.push(patch.progress.as_deref());
             columns.is_titled.push(patch.title.is_some());
             columns.title.push(patch.title.as_ref().and_then(Option::as_deref));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::sessions::SessionStatus;
 use api::time::Clock;
 use rusqlite::Connection;
 use rusqlite::ErrorCode;
@@ -242,7 +243,7 @@ impl Writer {
                 log::position(entry, seq),
                 entry.id.as_str(),
                 entry.thread.as_str(),
-                entry.kind.as_ref(),
+                entry.kind.as_str(),
                 entry.public.as_deref().map(RawValue::get),
                 entry.private.as_deref().map(RawValue::get),
                 entry.created_at.0,
@@ -277,7 +278,7 @@ impl Writer {
             head.lease_until,
             head.runnable,
             now.0,
-            head.status,
+            head.status.as_str(),
             patch.progress,
             patch.title.is_some(),
             patch.title.as_ref().and_then(Option::as_ref),
@@ -309,7 +310,8 @@ impl Writer {
                 epoch: row.get(2)?,
                 holder: row.get(3)?,
                 lease_until: row.get(4)?,
-                status: row.get(5)?,
+                status: SessionStatus::parse(row.get_ref(5)?.as_str()?)
+                    .ok_or(rusqlite::Error::InvalidQuery)?,
                 is_archived: row.get(6)?,
                 runnable: row.get(7)?,
             })

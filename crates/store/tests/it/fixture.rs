@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use api::entry::NewEntry;
 use api::entry::raw;
+use api::event_kinds::EventKind;
 use api::ids::EnvironmentId;
 use api::ids::EventId;
 use api::ids::Ids;
 use api::ids::ThreadId;
 use api::ids::WorkspaceId;
+use api::sessions::SessionStatus;
 use api::time::Clock;
 use api::time::Timestamp;
 use serde_json::json;
 use store::Append;
 use store::Claim;
+use store::EnvironmentColumns;
 use store::EnvironmentRecord;
 use store::Fence;
 use store::NewSession;
@@ -56,7 +59,7 @@ impl World {
         let ids = Ids::new(Clock::system());
         let (workspace, environment) = (ids.make(), ids.make());
         let world = Self { store, target, clock, ids, workspace, environment, _folder: folder };
-        world.store.insert_environment(&world.environment_record(&world.environment)).await.unwrap();
+        world.store.insert(&world.environment_record(&world.environment)).await.unwrap();
         Some(world)
     }
 
@@ -69,17 +72,12 @@ impl World {
     }
 
     pub(crate) fn environment_record(&self, id: &EnvironmentId) -> EnvironmentRecord {
-        let now = self.clock.now();
-        EnvironmentRecord {
-            id: id.clone(),
-            workspace: self.workspace.clone(),
+        let columns = EnvironmentColumns {
             name: "plain".to_owned(),
-            created_at: now,
-            updated_at: now,
-            archived_at: None,
             body: json!({"id": id, "type": "environment"}).to_string(),
             sandbox: None,
-        }
+        };
+        EnvironmentRecord::new(id.clone(), self.workspace.clone(), self.clock.now(), columns)
     }
 
     pub(crate) fn session_record(&self) -> SessionRecord {
@@ -92,7 +90,7 @@ impl World {
             agent_version: 1,
             environment_id: self.environment.clone(),
             thread: self.ids.make(),
-            status: "idle".to_owned(),
+            status: SessionStatus::Idle,
             title: Some("a title".to_owned()),
             metadata: r#"{"a":"b"}"#.to_owned(),
             agent: r#"{"name":"snapshot"}"#.to_owned(),
@@ -132,7 +130,7 @@ impl World {
         NewEntry {
             public: Some(raw(&json!({"type": "user.message", "id": id}))),
             private: None,
-            kind: "user.message".into(),
+            kind: EventKind::UserMessage,
             processed_at: None,
             ..self.note(thread, id)
         }
@@ -144,7 +142,7 @@ impl World {
         NewEntry {
             public: Some(raw(&json!({"type": "agent.message", "id": id}))),
             private: Some(raw(&json!({"raw": [1, 2]}))),
-            kind: "agent.message".into(),
+            kind: EventKind::AgentMessage,
             processed_at: Some(self.clock.now()),
             ..self.note(thread, id)
         }
@@ -159,7 +157,7 @@ impl World {
         NewEntry {
             thread: thread.clone(),
             id,
-            kind: api::entry::INPUT_PROCESSED.into(),
+            kind: EventKind::JournalInputProcessed,
             public: None,
             private: None,
             created_at: self.clock.now(),

@@ -144,7 +144,7 @@ pub(crate) async fn a_lease_of_a_job_that_ran_out_but_was_not_taken_still_holds(
 pub(crate) async fn a_failed_attempt_is_repeated_after_its_pause(world: World) {
     let store = &world.store;
     store.ensure_job(&job("a")).await.unwrap();
-    let kinds = ["test".to_owned()];
+    let kinds = ["test"];
     assert!(store.next_job_in(&kinds, "home").await.unwrap().unwrap() <= 0);
     let first = take(store, "node").await.pop().unwrap();
     assert_eq!(store.next_job_in(&kinds, "home").await.unwrap(), None, "somebody runs it");
@@ -193,7 +193,7 @@ pub(crate) async fn a_job_of_a_node_is_left_to_it_until_another_one_wants_it(wor
     let of = |home: &str| NewJob { node: Some(home.to_owned()), ..job("a") };
     store.ensure_job(&of("elsewhere")).await.unwrap();
     assert_eq!(take(store, "node").await, []);
-    assert_eq!(store.next_job_in(&["test".to_owned()], "home").await.unwrap(), None);
+    assert_eq!(store.next_job_in(&["test"], "home").await.unwrap(), None);
     assert!(store.ensure_job(&of("home")).await.unwrap());
     let held = take(store, "node").await.pop().unwrap();
     assert!(!store.ensure_job(&of("elsewhere")).await.unwrap(), "it is being run");

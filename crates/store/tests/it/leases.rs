@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::sessions::SessionStatus;
 use store::Append;
 use store::Appended;
 use store::Error;
@@ -17,7 +18,7 @@ use crate::fixture::claim;
 use crate::fixture::read_log;
 
 fn release() -> Patch {
-    Patch { release: true, status: Some("idle".to_owned()), ..Patch::default() }
+    Patch { release: true, status: Some(SessionStatus::Idle), ..Patch::default() }
 }
 
 pub(crate) async fn a_second_worker_cannot_append_after_losing_its_lease(world: World) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use api::entry::Entry;
 use api::entry::NewEntry;
+use api::sessions::SessionStatus;
 use api::time::Timestamp;
 use serde_json::value::RawValue;
 use store::Append;
@@ -45,7 +46,7 @@ pub(crate) async fn an_append_changes_the_row_in_the_same_commit(world: World) {
     let (session, epoch) = world.held_session("node").await;
     world.clock.advance_millis(3);
     let patch = Patch {
-        status: Some("running".to_owned()),
+        status: Some(SessionStatus::Running),
         progress: Some(r#"{"p":1}"#.to_owned()),
         title: Some(None),
         metadata: Some("{}".to_owned()),
@@ -57,7 +58,7 @@ pub(crate) async fn an_append_changes_the_row_in_the_same_commit(world: World) {
     let append = Append { patch, ..by_holder(&session, epoch, vec![world.answer(&session.thread)]) };
     world.store.append(append).await.unwrap();
     let expected = SessionRecord {
-        status: "running".to_owned(),
+        status: SessionStatus::Running,
         progress: r#"{"p":1}"#.to_owned(),
         title: None,
         metadata: "{}".to_owned(),
@@ -141,7 +142,7 @@ pub(crate) async fn an_entry_of_a_known_id_is_refused_and_others_are_not_harmed(
 
 pub(crate) async fn a_client_cannot_append_to_an_ended_session(world: World) {
     let ends = [
-        Patch { status: Some("terminated".to_owned()), ..Patch::default() },
+        Patch { status: Some(SessionStatus::Terminated), ..Patch::default() },
         Patch { archived_at: Some(Timestamp(1)), ..Patch::default() },
     ];
     for patch in ends {

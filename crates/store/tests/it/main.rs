@@ -37,12 +37,10 @@ macro_rules! scenarios {
 
 scenarios! {
     records:
+        records_of_every_noun_are_kept_alike,
         an_agent_keeps_all_its_versions,
-        a_stale_version_of_an_agent_is_refused,
-        an_archived_agent_is_listed_only_when_asked_for,
         agents_are_paged_in_both_directions,
-        objects_of_another_workspace_are_not_found,
-        an_environment_changed_by_somebody_else_is_not_overwritten,
+        sessions_of_another_workspace_are_not_found,
         an_environment_in_use_is_not_deleted,
         a_key_is_found_by_its_hash_until_and_after_it_is_revoked,
         a_session_is_read_as_it_was_made,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::entry::Entry;
+use api::event_kinds::EventKind;
 use api::ids::EventId;
 use store::EventQuery;
 use store::Order;
@@ -66,7 +67,7 @@ pub(crate) async fn events_are_filtered(world: World) {
     assert_eq!(list(&world, &session, all.clone()).await, [3, 1, 5, 2]);
     let thread = Some(thread.clone());
     assert_eq!(list(&world, &session, EventQuery { thread, ..all.clone() }).await, [3, 1]);
-    let types = vec!["user.message".to_owned(), "user.interrupt".to_owned()];
+    let types = vec![EventKind::UserMessage, EventKind::UserInterrupt];
     assert_eq!(list(&world, &session, EventQuery { types, ..all.clone() }).await, [1, 2]);
     let processed_gt = Some(times[0]);
     assert_eq!(list(&world, &session, EventQuery { processed_gt, ..all.clone() }).await, [1, 5]);

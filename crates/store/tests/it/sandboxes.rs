@@ -1,6 +1,7 @@
 //! Sandboxes as records.
 
 use api::ids::SessionId;
+use api::sessions::SessionStatus;
 use store::Append;
 use store::Checkpoint;
 use store::KnownSession;
@@ -43,7 +44,7 @@ fn known(session: &SessionRecord, sandbox: Option<SandboxRecord>) -> KnownSessio
 
 async fn archive(world: &World, session: &SessionRecord) {
     let patch = Patch {
-        status: Some("terminated".to_owned()),
+        status: Some(SessionStatus::Terminated),
         archived_at: Some(START.plus_millis(1)),
         ..Patch::default()
     };
