@@ -56,7 +56,7 @@ impl Harness {
         patch: Patch,
     ) -> Result<(), store::Error> {
         let fence = Fence::Client { claim: Some(self.0.claim()) };
-        let append = Append { session, fence, entries, patch, expected_head: None };
+        let append = Append { session, fence, entries, patch, jobs: Vec::new(), expected_head: None };
         let inner = Arc::clone(&self.0);
         let stored = self.0.see_through("append for a client", async move {
             let appended = inner.parts.store.append(append).await?;

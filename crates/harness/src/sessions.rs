@@ -86,6 +86,7 @@ impl Harness {
                 release: true,
                 ..Patch::default()
             },
+            jobs: Vec::new(),
             expected_head: None,
         };
         let ended = parts.store.append(append).await;

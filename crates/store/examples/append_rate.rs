@@ -96,6 +96,7 @@ async fn write(
             fence: Fence::Client { claim: None },
             entries: vec![entry],
             patch: Patch::default(),
+            jobs: Vec::new(),
             expected_head: None,
         };
         let began = Instant::now();

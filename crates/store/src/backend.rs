@@ -35,6 +35,8 @@ pub(crate) struct Stmt {
     pub(crate) args: Vec<Value>,
     /// Number of rows that it must touch or return, if that matters.
     pub(crate) rows: Option<usize>,
+    /// Whether workers are woken when it has become durable.
+    pub(crate) announces_job: bool,
 }
 
 /// Statements that take effect together.
@@ -62,11 +64,13 @@ pub(crate) trait Backend: Send + Sync {
     async fn commit(&self, op: &'static str, batch: Batch) -> Result<Outcome, Error>;
     /// Appends to a session's log, and tells its followers, before it returns.
     async fn append(&self, append: Append) -> Result<Appended, Error>;
+    /// The end of a subquery whose rows are locked, without waiting for those that somebody else has locked.
+    fn skip_locked(&self) -> &'static str;
 }
 
 impl Stmt {
     pub(crate) fn new(sql: &'static str, args: impl Into<Vec<Value>>) -> Self {
-        Self { sql: Cow::Borrowed(sql), args: args.into(), rows: None }
+        Self { sql: Cow::Borrowed(sql), args: args.into(), rows: None, announces_job: false }
     }
 
     /// The same statement, which must touch exactly one row.
@@ -155,7 +159,7 @@ impl Select {
         let rows = i64::try_from(rows.min(limits::ROWS_PER_READ_MAX)).unwrap_or(i64::MAX);
         self.push(" LIMIT ");
         self.arg(rows);
-        Stmt { sql: Cow::Owned(self.sql), args: self.args, rows: None }
+        Stmt { sql: Cow::Owned(self.sql), args: self.args, rows: None, announces_job: false }
     }
 }
 

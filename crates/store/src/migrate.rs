@@ -30,6 +30,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../migrations/postgres/0003_build.sql"),
     },
     Migration {
+        version: 4,
+        name: "job",
+        sqlite: include_str!("../../../migrations/sqlite/0004_job.sql"),
+        postgres: include_str!("../../../migrations/postgres/0004_job.sql"),
+    },
+    Migration {
         version: 6,
         name: "key",
         sqlite: include_str!("../../../migrations/sqlite/0006_key.sql"),

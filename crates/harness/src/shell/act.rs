@@ -17,6 +17,7 @@ use crate::crash;
 use crate::environments::Wanted;
 use crate::error::chain;
 use crate::limits;
+use crate::telemetry;
 
 /// What the API says of a call that an interrupt closed.
 const INTERRUPTED: &str = "Tool execution was interrupted before completion. Please retry.";
@@ -26,13 +27,25 @@ pub(crate) async fn run(inner: Arc<Inner>, wanted: Wanted, call: Call) -> Outcom
     let crash = inner.parts.crash.as_ref();
     crash::point(crash, "before_tool");
     let id = call.id.clone();
+    let measured = telemetry::Call::begin(&call.tool);
+    let error;
     let outcome = match inner.hands.provision(&wanted).await {
         Ok((sandbox, held)) => match sandbox.execute(&call).await.map(|outcome| held.tell(outcome)) {
-            Ok(sandbox::Outcome { content, is_error }) => Outcome::Finished { call: id, content, is_error },
-            Err(error) => failed(&wanted.session, id, &error),
+            Ok(sandbox::Outcome { content, is_error }) => {
+                error = is_error.then_some("tool");
+                Outcome::Finished { call: id, content, is_error }
+            }
+            Err(source) => {
+                error = Some("sandbox");
+                failed(&wanted.session, id, &source)
+            }
         },
-        Err(error) => unprovided(&wanted.session, id, &error),
+        Err(source) => {
+            error = Some("no_sandbox");
+            unprovided(&wanted.session, id, &source)
+        }
     };
+    measured.end(error);
     crash::point(crash, "after_tool");
     outcome
 }
@@ -95,14 +108,18 @@ pub(crate) async fn recall(
     call: EventId,
     wanted_at: Timestamp,
 ) -> Outcome {
-    match recalled(&inner, &session, &call, wanted_at).await {
+    let recalled = match recalled(&inner, &session, &call, wanted_at).await {
         Ok(outcome) => outcome,
         Err(error) => {
             let error = chain(&error);
             tracing::warn!(session.id = %session, error, "recall a call of session {session} failed");
             Outcome::Unknown { call }
         }
+    };
+    if matches!(recalled, Outcome::Unknown { .. }) {
+        telemetry::count_unknown_call();
     }
+    recalled
 }
 
 async fn recalled(

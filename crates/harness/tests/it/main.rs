@@ -5,6 +5,7 @@
 
 mod brain;
 mod builds;
+mod jobs;
 mod layers;
 mod life;
 mod stage;

@@ -189,6 +189,7 @@ pub(crate) fn by_client(session: &SessionRecord, entries: Vec<NewEntry>) -> Appe
         fence: Fence::Client { claim: None },
         entries,
         patch: Patch::default(),
+        jobs: Vec::new(),
         expected_head: None,
     }
 }
