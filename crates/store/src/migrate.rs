@@ -36,10 +36,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../migrations/postgres/0004_job.sql"),
     },
     Migration {
-        version: 6,
+        version: 5,
         name: "key",
-        sqlite: include_str!("../../../migrations/sqlite/0006_key.sql"),
-        postgres: include_str!("../../../migrations/postgres/0006_key.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0005_key.sql"),
+        postgres: include_str!("../../../migrations/postgres/0005_key.sql"),
     },
 ];
 
