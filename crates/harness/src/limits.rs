@@ -118,11 +118,8 @@ pub(crate) const BUILDS_MAX: usize = 2;
 /// How long one build may take. Compiling a large program with all it needs takes tens of minutes.
 pub(crate) const BUILD_TIME_MAX: Duration = Duration::from_hours(1);
 
-/// How long one call into a build's sandbox may take; the most that the tool allows.
-pub(crate) const BUILD_CALL_MS: u64 = 600_000;
-
-/// How long one call waits for a step: less than a call may take.
-pub(crate) const BUILD_WAIT_SECONDS: u32 = 500;
+/// Bytes that a script prints of which its text is made: what package managers say of themselves is a few lines.
+pub(crate) const SCRIPT_OUTPUT_BYTES_MAX: u32 = 1 << 20;
 
 /// How long a reply with calls waits for the back end to stand by. A crash may leave calls of one that did not in doubt.
 pub(crate) const STAND_BY_MAX: Duration = Duration::from_secs(5);
@@ -133,8 +130,8 @@ pub(crate) const BUILD_RETRY_MS: i64 = 60_000;
 /// Lines of a step's output that are kept.
 pub(crate) const BUILD_LINES_MAX: usize = 100;
 
-/// Bytes of these lines: below what the tool prints whole.
-pub(crate) const BUILD_LOG_BYTES_MAX: usize = 16_000;
+/// Bytes of these lines.
+pub(crate) const BUILD_LOG_BYTES_MAX: u32 = 16_000;
 
 /// Lines that an error shows to the model.
 pub(crate) const BUILD_LINES_IN_ERROR_MAX: usize = 20;

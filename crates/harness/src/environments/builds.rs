@@ -6,7 +6,7 @@
 
 mod recipe;
 mod run;
-mod workshop;
+pub(crate) mod script;
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -29,7 +29,6 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use self::recipe::Step;
-pub(crate) use self::workshop::Workshop;
 use crate::limits;
 use crate::tasks::Tasks;
 
