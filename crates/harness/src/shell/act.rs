@@ -92,6 +92,8 @@ fn failed(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome
         | sandbox::Error::TooLarge { .. }
         | sandbox::Error::Busy { .. }
         | sandbox::Error::Unsupported { .. }
+        | sandbox::Error::Operation { .. }
+        | sandbox::Error::Misanswered { .. }
         | sandbox::Error::Layer { .. }
         | sandbox::Error::Spawner { .. } => format!("The call was not run: {chain}."),
     };
