@@ -82,10 +82,11 @@ pub(crate) fn test(kills: u32) -> Result<()> {
             totals.lack(missing);
         }
     }
-    let python = install::python();
+    // The tests of the sandbox run what is installed, node among it, so all of it comes first.
+    let (python, node) = (install::python(), install::node());
     rust(&mut totals)?;
     corpora(&mut totals)?;
-    official_sdks(&mut totals, python)?;
+    official_sdks(&mut totals, python, node)?;
     compatibility(&mut totals);
     let options = |database| crash::Options { kills, database, ..crash::Options::default() };
     let (sqlite, postgres) = (options(crash::Database::Sqlite), options(crash::Database::Postgres));
@@ -101,7 +102,7 @@ pub(crate) fn test(kills: u32) -> Result<()> {
 /// The official SDKs only.
 pub(crate) fn sdk() -> Result<()> {
     let mut totals = Totals::default();
-    official_sdks(&mut totals, install::python())?;
+    official_sdks(&mut totals, install::python(), install::node())?;
     totals.close()
 }
 
@@ -131,7 +132,11 @@ fn corpora(totals: &mut Totals) -> Result<()> {
     Ok(())
 }
 
-fn official_sdks(totals: &mut Totals, python: Result<PathBuf, Missing>) -> Result<()> {
+fn official_sdks(
+    totals: &mut Totals,
+    python: Result<PathBuf, Missing>,
+    node: Result<PathBuf, Missing>,
+) -> Result<()> {
     let server = Profile::Debug.build("journeyman", "journeyman")?;
     match python {
         Ok(python) => {
@@ -144,7 +149,7 @@ fn official_sdks(totals: &mut Totals, python: Result<PathBuf, Missing>) -> Resul
         }
         Err(missing) => totals.lack(missing),
     }
-    match install::node() {
+    match node {
         Ok(node) => {
             let mut tests = Command::new(node);
             tests.args(["--test", "--test-reporter=tap", "tests/typescript-sdk/session.test.js"]);

@@ -1,82 +1,113 @@
-//! The attacker: tries to get out of the sandbox that it runs in, and prints one line of JSON per try.
+//! The escape suite: the isolation of sandboxes, tried on this very host by an attacker inside.
 //!
-//! `journeyman doctor --escape` carries this program into a sandbox through the public API and runs it there. Every probe
-//! runs in a process of its own, is bounded in time and in what it uses, and is harmless where a wall is missing: a
-//! mount goes to `/mnt`, a clock is set to what it shows, files of the kernel are opened and not written.
+//! `journeyman doctor --escape` runs this program, which starts servers of that very `journeyman` with a data folder of
+//! their own. A scripted agent carries the attacker (`crates/attacker`) into its sandbox through the bash tool and runs it:
+//! in new sandboxes with each kind of network, and without any; in the sandbox that is made over the files of the first,
+//! in which links to the host were left; and in one whose files come from a checkpoint that an attacker has prepared.
 
-#![expect(clippy::print_stdout, reason = "its lines are its result")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program talks to its terminal"
+)]
 
-mod calls;
-mod context;
-mod descriptors;
-mod disk;
-mod files;
-mod first;
-mod hello;
-mod hogs;
-mod mounts;
-mod namespaces;
-mod network;
-mod policy;
-mod prepared;
-mod privilege;
-mod probe;
-mod proxy;
+mod archive;
+mod client;
+mod friend;
+mod ground;
+mod layer;
+mod life;
+mod play;
+mod report;
+mod restore;
+mod script;
+mod served;
 mod settings;
-mod stunts;
-mod sys;
-mod terminals;
-mod ways;
+mod stage;
+mod terminal;
+mod tools;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::context::Context;
-use crate::probe::Probe;
+use anyhow::Context;
+use anyhow::Result;
+use clap::Parser;
+use tokio::signal::unix::SignalKind;
 
-/// Exit status when the arguments make no sense.
-const MISUSED: u8 = 2;
+use crate::friend::Friend;
+use crate::ground::Ground;
+use crate::report::Report;
+use crate::stage::Stage;
+use crate::terminal::Style;
+use crate::terminal::Terminal;
+
+/// What `journeyman doctor --escape` says.
+#[derive(Parser)]
+#[command(
+    name = "journeyman-escape",
+    version,
+    about = "Tries every known way out of a sandbox; run by `journeyman doctor --escape`"
+)]
+struct Arguments {
+    /// The journeyman that is attacked
+    #[arg(long, value_name = "PATH")]
+    program: PathBuf,
+    /// The folder below which everything is made, and removed at the end
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The configuration in effect, as TOML
+    #[arg(long, value_name = "TOML", default_value = "")]
+    settings: String,
+    /// The mode of this host's sandboxes
+    #[arg(long)]
+    mode: String,
+    /// This host bounds the memory of a sandbox as a whole
+    #[arg(long)]
+    shared_memory: bool,
+    /// One line of JSON for each attempt
+    #[arg(long)]
+    json: bool,
+}
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let Some(group) = arguments.next() else { return ExitCode::from(MISUSED) };
-    if let Some(status) = stunts::run(&group) {
-        return status;
-    }
-    let Some(context) = Context::parse(arguments) else { return ExitCode::from(MISUSED) };
-    let probes: Vec<Probe> = match group.as_str() {
-        "kernel" => {
-            [settings::probes(), mounts::probes(), namespaces::probes(), calls::probes()].concat_all()
+    match start(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
-        "walls" => [
-            first::probes(),
-            files::probes(),
-            privilege::probes(),
-            descriptors::probes(),
-            terminals::probes(),
-        ]
-        .concat_all(),
-        "network" => [network::probes(), proxy::probes(), policy::probes(&context)].concat_all(),
-        "hogs" => hogs::probes(),
-        "prepared" => prepared::probes(),
-        name => match disk::probe(name) {
-            Some(probe) => vec![probe],
-            None => return ExitCode::from(MISUSED),
-        },
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<ExitCode> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().build().context("start the asynchronous runtime")?.block_on(run(arguments))
+}
+
+/// Runs it. The exit code is 1 when something escaped.
+async fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let configured = arguments.settings.parse().context("read the configuration in effect")?;
+    let terminal = Terminal::new();
+    let mut report = Report::new(terminal, arguments.json);
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let ground = Ground::make(&arguments.data)?;
+    let mut facts = ground.facts()?;
+    facts.extend(settings::bounds(arguments.shared_memory));
+    let friend = Friend::listen(&ground.greeting(), ground.port()?).await?;
+    let script = script::text(&ground, &facts.join(" "))?;
+    let settings = settings::attacked(configured, &script, friend.route());
+    report.say(&terminal.paint(Style::Bold, &format!("Escape suite, {}", arguments.mode)));
+    let stage = Stage { program: &arguments.program, settings: &settings, ground: &ground };
+    let attacked = tokio::select! {
+        attacked = stage.attack(&mut report) => attacked,
+        _ = terminate.recv() => Err(anyhow::anyhow!("stopped by a signal")),
+        _ = interrupt.recv() => Err(anyhow::anyhow!("stopped by a signal")),
     };
-    for probe in &probes {
-        probe.run(&context);
-    }
-    println!("{{\"end\":\"{group}\"}}");
-    ExitCode::SUCCESS
-}
-
-/// Lists of probes put together.
-trait ConcatAll {
-    fn concat_all(self) -> Vec<Probe>;
-}
-
-impl<const N: usize> ConcatAll for [Vec<Probe>; N] {
-    fn concat_all(self) -> Vec<Probe> {
-        self.into_iter().flatten().collect()
-    }
+    let removed = ground.remove();
+    attacked?;
+    let is_tight = report.close(&arguments.mode);
+    removed?;
+    Ok(if is_tight { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -11,6 +11,7 @@ pub mod place;
 pub mod protocol;
 pub mod serve;
 pub mod start;
+pub mod text;
 
 mod calls;
 mod connection;

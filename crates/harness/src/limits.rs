@@ -137,11 +137,8 @@ pub(crate) const BUILD_ATTEMPTS_MAX: i64 = 3;
 /// How long an attempt may take with all the builds before it in line. One that takes longer hangs.
 pub(crate) const BUILD_ATTEMPT_MAX: Duration = Duration::from_hours(24);
 
-/// How long one call into a build's sandbox may take; the most that the tool allows.
-pub(crate) const BUILD_CALL_MS: u64 = 600_000;
-
-/// How long one call waits for a step: less than a call may take.
-pub(crate) const BUILD_WAIT_SECONDS: u32 = 500;
+/// Bytes that a script prints of which its text is made: what package managers say of themselves is a few lines.
+pub(crate) const SCRIPT_OUTPUT_BYTES_MAX: u32 = 1 << 20;
 
 /// How long a reply with calls waits for the back end to stand by. A crash may leave calls of one that did not in doubt.
 pub(crate) const STAND_BY_MAX: Duration = Duration::from_secs(5);
@@ -152,8 +149,8 @@ pub(crate) const BUILD_RETRY_MS: i64 = 60_000;
 /// Lines of a step's output that are kept.
 pub(crate) const BUILD_LINES_MAX: usize = 100;
 
-/// Bytes of these lines: below what the tool prints whole.
-pub(crate) const BUILD_LOG_BYTES_MAX: usize = 16_000;
+/// Bytes of these lines.
+pub(crate) const BUILD_LOG_BYTES_MAX: u32 = 16_000;
 
 /// Lines that an error shows to the model.
 pub(crate) const BUILD_LINES_IN_ERROR_MAX: usize = 20;

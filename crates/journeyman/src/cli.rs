@@ -79,13 +79,17 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8400]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Ends every sandbox when the server stops, instead of leaving them to the next one
+    #[arg(long)]
+    pub(crate) end_sandboxes: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Tries every known way out of a sandbox, on this host, and prints what came of it; takes about a minute
+    /// Tries every known way out of a sandbox, on this host, and prints what came of it; takes about a minute and needs
+    /// the program journeyman-escape beside this one or on PATH
     #[arg(long)]
     pub(crate) escape: bool,
     /// One line of JSON for each attempt

@@ -90,13 +90,6 @@ impl Client {
         read(&path, response.with_context(|| format!("get {path}"))?).await
     }
 
-    /// Deletes a session with everything that belongs to it.
-    pub(crate) async fn delete_session(&self, session: &str) -> Result<()> {
-        let path = format!("/v1/sessions/{session}");
-        let response = self.request(self.http.delete(format!("{}{path}", self.url))).send().await;
-        read(&path, response.with_context(|| format!("delete {path}"))?).await.map(drop)
-    }
-
     /// Opens a session's stream.
     pub(crate) async fn stream(&self, session: &str) -> Result<Events> {
         let path = format!("/v1/sessions/{session}/events/stream");

@@ -96,6 +96,11 @@ impl Config {
         Ok(Self { settings, table: layers.table, origins: layers.origins })
     }
 
+    /// One section as it is in effect.
+    pub(crate) fn section(&self, name: &str) -> Option<&Value> {
+        self.table.get(name)
+    }
+
     /// Whether a value was left at its default.
     pub(crate) fn is_default(&self, key: &str) -> bool {
         self.origins.get(key).is_none_or(|origin| *origin == Origin::Default)

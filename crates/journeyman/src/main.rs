@@ -69,7 +69,7 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode> {
             let listen = flags.listen.map(|address| address.to_string());
             let config = Config::load(environment, &flags.common, listen.as_deref())?;
             start_log(&config, environment)?;
-            block_on(serve::run(&config, environment))
+            block_on(serve::run(&config, environment, flags.end_sandboxes))
         }
         Command::Quickstart(flags) => {
             let listen = flags.listen.map(|address| address.to_string());
@@ -85,8 +85,7 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode> {
         Command::Doctor(flags) => {
             let config = Config::load(environment, &flags.common, None)?;
             if flags.escape {
-                start_quiet_log(&config, environment)?;
-                return block_on(escape::run(&config, environment, flags.json));
+                match escape::run(&config, environment, flags.json)? {}
             }
             block_on(doctor::run(&config, environment))
         }

@@ -52,7 +52,7 @@ pub(crate) struct Running {
 }
 
 /// `serve`
-pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<ExitCode> {
+pub(crate) async fn run(config: &Config, environment: &Environment, end_sandboxes: bool) -> Result<ExitCode> {
     let listen = config.settings.server.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     // From here on a signal stops the server in order.
@@ -70,7 +70,11 @@ pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<Ex
     }
     stop.await;
     tracing::info!("stopping");
-    running.leave().await;
+    if end_sandboxes {
+        running.end().await?;
+    } else {
+        running.leave().await;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@
 mod obtain;
 mod recipe;
 mod run;
-mod workshop;
+pub(crate) mod script;
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -36,7 +36,6 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use self::recipe::Step;
-pub(crate) use self::workshop::Workshop;
 use crate::CrashPoint;
 use crate::limits;
 use crate::tasks::Tasks;

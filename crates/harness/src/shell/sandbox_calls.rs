@@ -86,6 +86,8 @@ fn failed(session: &SessionId, error: &sandbox::Error) -> CallEnd {
         | sandbox::Error::TooLarge { .. }
         | sandbox::Error::Busy { .. }
         | sandbox::Error::Unsupported { .. }
+        | sandbox::Error::Operation { .. }
+        | sandbox::Error::Misanswered { .. }
         | sandbox::Error::Layer { .. }
         | sandbox::Error::Spawner { .. } => CallEnd::NotRun { reason },
     }

@@ -28,12 +28,15 @@ use sandbox::Call;
 use sandbox::LayerReader;
 use sandbox::LayerWriter;
 use sandbox::Outcome;
+use sandbox::Output;
 use sandbox::Place;
 use sandbox::Recall;
 use sandbox::Report;
 use sandbox::Root;
 use sandbox::Sandbox;
 use sandbox::Spec;
+use sandbox::operation::Answer;
+use sandbox::operation::Operation;
 use serde_json::Value;
 use serde_json::json;
 use store::Follower;
@@ -352,6 +355,15 @@ impl Sandbox for Hands {
 
     async fn acknowledge(&self, _ids: &[EventId]) -> std::result::Result<(), sandbox::Error> {
         Ok(())
+    }
+
+    async fn operate(
+        &self,
+        _: Option<&EventId>,
+        operation: Operation,
+        _: Option<Output>,
+    ) -> std::result::Result<Answer, sandbox::Error> {
+        panic!("no turn performs {operation:?}")
     }
 
     async fn rest(&self) -> std::result::Result<(), sandbox::Error> {

@@ -72,3 +72,19 @@ fn migrate_makes_the_database() {
     assert!(program.run(&["migrate", "--data", "elsewhere"]).status.success());
     assert!(program.folder.path().join("elsewhere/journeyman.db").is_file());
 }
+
+#[test]
+fn doctor_says_how_to_get_the_program_that_attacks_a_sandbox() {
+    let program = Program::new();
+    let alone = program.folder.path().join("journeyman");
+    std::fs::copy(env!("CARGO_BIN_EXE_journeyman"), &alone).unwrap();
+    let output = std::process::Command::new(&alone)
+        .args(["doctor", "--escape"])
+        .current_dir(program.folder.path())
+        .env_clear()
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(told.contains("journeyman-escape") && told.contains("cargo build"), "{told}");
+}

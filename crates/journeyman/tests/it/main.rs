@@ -4,7 +4,6 @@
 
 mod bucket;
 mod commands;
-mod escape;
 mod image;
 mod packages;
 mod program;

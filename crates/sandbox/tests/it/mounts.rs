@@ -270,8 +270,9 @@ async fn uploads_come_and_go_and_are_never_seen_in_part() {
         assert_eq!(hands.bash(look).await, "before it runs\nroot 644", "{name}");
         put(on, &spec, &Folder::Uploads, "data.csv", &vec![b'a'; BYTES]).await.unwrap();
         let watch = format!(
-            "cat > /tmp/watch.py <<'WATCH'\nimport os\nseen = set()\nwhile not os.path.exists('/tmp/stop'):\n    data = open('/mnt/session/uploads/data.csv', 'rb').read()\n    seen.add((len(data), len(set(data))))\nprint(sorted(seen))\nWATCH\npython3 /tmp/watch.py > /tmp/seen 2>&1 & echo $! > /tmp/watcher; cat /tmp/watcher > /dev/null; echo {BYTES}"
+            "cat > /tmp/watch.py <<'WATCH'\nimport os\nseen = set()\nwhile not os.path.exists('/tmp/stop'):\n    data = open('/mnt/session/uploads/data.csv', 'rb').read()\n    seen.add((len(data), len(set(data))))\n    open('/tmp/begun', 'w')\nprint(sorted(seen))\nWATCH\npython3 /tmp/watch.py > /tmp/seen 2>&1 & echo $! > /tmp/watcher; until test -e /tmp/begun; do sleep 0.01; done"
         );
+        // Where writing costs nothing, every round would be over before the first look.
         hands.bash(&watch).await;
         for round in 0..40_u8 {
             put(on, &spec, &Folder::Uploads, "data.csv", &vec![b'a' + round % 20; BYTES]).await.unwrap();

@@ -1,10 +1,12 @@
 //! One build: from its job to its layer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::ids::SessionId;
 use egress::policy::Access;
 use sandbox::LayerName;
+use sandbox::Sandbox;
 use store::BuildEnd;
 use store::Job;
 use tokio::time::Instant;
@@ -16,7 +18,8 @@ use super::Parts;
 use super::Recipe;
 use super::recipe;
 use super::recipe::Step;
-use super::workshop::Workshop;
+use super::script;
+use super::script::Printed;
 use crate::crash;
 use crate::error::chain;
 use crate::life::telemetry;
@@ -121,39 +124,37 @@ impl<'a> Site<'a> {
                 made => break made.map_err(|error| chain(&error))?,
             }
         };
-        let workshop = Workshop::open(sandbox, ids);
         for step in steps {
             self.step = step.name;
             self.log.clear();
             self.say().await?;
-            let status = self.perform(&workshop, step).await?;
+            let status = self.perform(&*sandbox, step).await?;
             if status != 0 {
                 return Err(format!("{} failed with exit status {status}{}", step.name, hint(spec, step)));
             }
         }
         self.step = "clean";
         self.say().await?;
-        workshop.run(recipe::CLEAN).await.map(drop)
+        script::run(&*sandbox, ids, recipe::CLEAN).await.map(drop)
     }
 
-    async fn perform(&mut self, workshop: &Workshop, step: &Step) -> Result<i64, String> {
-        workshop.start(&step.script).await?;
-        let status = {
-            let ended = workshop.status();
-            tokio::pin!(ended);
-            let mut ticks = ticks();
-            loop {
-                tokio::select! {
-                    status = &mut ended => break status?,
-                    _ = ticks.tick() => {
-                        self.log = workshop.last_lines().await?;
-                        self.say().await?;
-                    }
+    async fn perform(&mut self, sandbox: &dyn Sandbox, step: &Step) -> Result<i32, String> {
+        let printed = Arc::new(Printed::default());
+        let running = script::long(sandbox, &self.builds.0.parts.ids, &step.script, Arc::clone(&printed));
+        tokio::pin!(running);
+        let mut ticks = ticks();
+        loop {
+            tokio::select! {
+                status = &mut running => {
+                    self.log = printed.last_lines();
+                    return status;
+                }
+                _ = ticks.tick() => {
+                    self.log = printed.last_lines();
+                    self.say().await?;
                 }
             }
-        };
-        self.log = workshop.last_lines().await?;
-        Ok(status)
+        }
     }
 
     /// Records how far the build is, which prolongs the lease of its job.

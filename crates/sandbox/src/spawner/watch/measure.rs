@@ -156,6 +156,7 @@ fn nameless(subjects: &[Subject]) -> Vec<Measured> {
     let mut measured = vec![Measured::default(); subjects.len()];
     let mut seen: Vec<HashSet<(u64, u64)>> = vec![HashSet::new(); subjects.len()];
     let mut left = vec![DESCRIPTORS_MAX; subjects.len()];
+    let devices: Vec<HashSet<u64>> = subjects.iter().map(|subject| devices(&subject.paths)).collect();
     let namespaces: HashMap<PathBuf, usize> = subjects
         .iter()
         .enumerate()
@@ -169,7 +170,7 @@ fn nameless(subjects: &[Subject]) -> Vec<Measured> {
         let process = Path::new("/proc").join(&name);
         measured[index].written += written(&process);
         measured[index].processes += u64::from(name != subjects[index].hand.to_string().as_str());
-        measured[index].bytes += held(&process, &mut seen[index], &mut left[index]);
+        measured[index].bytes += held(&process, &devices[index], &mut seen[index], &mut left[index]);
     }
     measured
 }
@@ -185,8 +186,14 @@ fn written(process: &Path) -> u64 {
     line.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// What the deleted files that a process holds open take on disk. Such files in memory count as memory.
-fn held(process: &Path, seen: &mut HashSet<(u64, u64)>, left: &mut usize) -> u64 {
+/// The file systems of these folders.
+fn devices(paths: &[PathBuf]) -> HashSet<u64> {
+    paths.iter().filter_map(|path| Some(path.metadata().ok()?.dev())).collect()
+}
+
+/// What the deleted files that a process holds open take on disk. Such files in memory count as memory, unless the
+/// sandbox's folders (`devices`) are in memory too: then they take what the server's own file system has.
+fn held(process: &Path, devices: &HashSet<u64>, seen: &mut HashSet<(u64, u64)>, left: &mut usize) -> u64 {
     let Ok(descriptors) = std::fs::read_dir(process.join("fd")) else { return 0 };
     let mut bytes = 0;
     for path in descriptors.flatten().map(|entry| entry.path()) {
@@ -196,8 +203,9 @@ fn held(process: &Path, seen: &mut HashSet<(u64, u64)>, left: &mut usize) -> u64
         *left -= 1;
         let Ok(found) = path.metadata() else { continue };
         let is_nameless = found.is_file() && found.nlink() == 0 && found.blocks() > 0;
-        let is_on_disk = || sys::kind(&path).is_ok_and(|kind| kind != sys::TMPFS);
-        if is_nameless && is_on_disk() && seen.insert((found.dev(), found.ino())) {
+        let counts =
+            || devices.contains(&found.dev()) || sys::kind(&path).is_ok_and(|kind| kind != sys::TMPFS);
+        if is_nameless && counts() && seen.insert((found.dev(), found.ino())) {
             bytes += found.blocks() * BLOCK_BYTES;
         }
     }

@@ -7,23 +7,23 @@ use anyhow::bail;
 use serde_json::Value;
 use serde_json::json;
 
-use super::script::Turn;
 use crate::client::Client;
+use crate::script::Turn;
 
 /// A call of a tool and its result.
-pub(super) struct Played {
+pub(crate) struct Played {
     /// The tool.
-    pub(super) tool: String,
+    pub(crate) tool: String,
     /// What it was given.
-    pub(super) input: Value,
+    pub(crate) input: Value,
     /// The text that it answered with.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Whether it failed.
-    pub(super) is_error: bool,
+    pub(crate) is_error: bool,
 }
 
 /// Plays a turn to its end.
-pub(super) async fn turn(client: &Client, session: &str, turn: Turn) -> Result<Vec<Played>> {
+pub(crate) async fn turn(client: &Client, session: &str, turn: Turn) -> Result<Vec<Played>> {
     let mut events = client.stream(session).await?;
     client.message(session, json!([{"type": "text", "text": turn.words()}])).await?;
     let mut played: Vec<Played> = Vec::new();

@@ -8,8 +8,6 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use anyhow::Result;
-use egress::policy::HostPattern;
-use egress::policy::Route;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -17,19 +15,20 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
+use toml::Value;
 
 /// Its name, which nobody else has.
-pub(super) const FRIEND: &str = "friend.escape.invalid";
+pub(crate) const FRIEND: &str = "friend.escape.invalid";
 
 /// The listener; it ends when this is dropped.
-pub(super) struct Friend {
+pub(crate) struct Friend {
     address: SocketAddr,
     _stop: DropGuard,
 }
 
 impl Friend {
     /// Listens. It greets with these words, and whoever asks for `/redirect` is sent to a port of this machine.
-    pub(super) async fn listen(greeting: &str, port: u16) -> Result<Self> {
+    pub(crate) async fn listen(greeting: &str, port: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("listen as a host")?;
         let address = listener.local_addr().context("read the address of a host")?;
         let stop = CancellationToken::new();
@@ -43,10 +42,10 @@ impl Friend {
         Ok(Self { address, _stop: stop.drop_guard() })
     }
 
-    /// What leads its name to it.
-    pub(super) fn route(&self) -> Result<Route> {
-        let host = HostPattern::parse(FRIEND).context("read the name of a host")?;
-        Ok(Route { host, port: None, to: self.address })
+    /// The operator's route that leads its name to it.
+    pub(crate) fn route(&self) -> Value {
+        let route = [("host", FRIEND.to_owned()), ("to", self.address.to_string())];
+        Value::Table(route.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect())
     }
 }
 

@@ -1,15 +1,15 @@
 //! Attacks through the tools, judged from outside.
 
-use super::ground::Ground;
-use super::play::Played;
-use super::report::Finding;
-use super::report::Verdict;
+use crate::ground::Ground;
+use crate::play::Played;
+use crate::report::Finding;
+use crate::report::Verdict;
 
 /// Places that a tool must refuse, because reading them would never end.
 const ENDLESS: [&str; 2] = ["/workspace/tools/pipe", "/workspace/tools/endless"];
 
 /// Judges the calls of the file tools: nothing of the host may be in a result.
-pub(super) fn file_tools(ground: &Ground, played: &[Played]) -> Vec<Finding> {
+pub(crate) fn file_tools(ground: &Ground, played: &[Played]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut races = 0;
     for call in played.iter().filter(|call| call.tool != "bash") {
@@ -53,7 +53,7 @@ fn secret_in(ground: &Ground, text: &str) -> Option<String> {
 }
 
 /// Judges the killing of everything: after each blow the session lives on.
-pub(super) fn killing(played: &[Played]) -> Vec<Finding> {
+pub(crate) fn killing(played: &[Played]) -> Vec<Finding> {
     let (blows, _) = played.as_chunks::<2>();
     let judge = |[blow, after]: &[Played; 2]| {
         let name = format!("then a call, after {}", blow.input["command"].as_str().unwrap_or_default());
@@ -70,7 +70,7 @@ pub(super) fn killing(played: &[Played]) -> Vec<Finding> {
 
 /// Judges the filling of the disk: either the attacker met a bound, or it was stopped from outside with a word why, and the
 /// session lives on.
-pub(super) fn filling(played: &[Played]) -> Vec<Finding> {
+pub(crate) fn filling(played: &[Played]) -> Vec<Finding> {
     let (fills, _) = played.as_chunks::<2>();
     let judge = |[fill, after]: &[Played; 2]| {
         let way = fill.input["command"].as_str().and_then(|command| command.split(' ').nth(1));
@@ -97,7 +97,7 @@ pub(super) fn filling(played: &[Played]) -> Vec<Finding> {
 }
 
 /// Tells what the attacker could replace for the next life.
-pub(super) fn trap(played: &[Played], planted: &[&str]) -> Finding {
+pub(crate) fn trap(played: &[Played], planted: &[&str]) -> Finding {
     let told = played.last().map(|call| call.text.trim().trim_start_matches("replaced:").trim().to_owned());
     let told = told.unwrap_or_default();
     let inside = told.split_whitespace().count();

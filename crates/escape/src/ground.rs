@@ -17,12 +17,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 use anyhow::Result;
 
-use super::friend::FRIEND;
-use super::report::Finding;
-use super::report::Verdict;
+use crate::friend::FRIEND;
+use crate::report::Finding;
+use crate::report::Verdict;
 
 /// What a start of a sandbox touches, and the name of what stands for it in the hostile folder.
-pub(super) const PLACES: [(&str, &str); 14] = [
+pub(crate) const PLACES: [(&str, &str); 14] = [
     ("/etc/resolv.conf", "resolv.conf"),
     ("/etc/hosts", "hosts"),
     ("/etc/hostname", "hostname"),
@@ -42,15 +42,15 @@ pub(super) const PLACES: [(&str, &str); 14] = [
 const FILES: [&str; 3] = ["resolv.conf", "hosts", "hostname"];
 
 /// The ground of one run.
-pub(super) struct Ground {
+pub(crate) struct Ground {
     /// Everything that this run makes; removed at its end.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// The text of every canary.
-    pub(super) token: String,
+    pub(crate) token: String,
     /// A file that holds it.
-    pub(super) canary: PathBuf,
+    pub(crate) canary: PathBuf,
     /// A folder that links of a former life lead to.
-    pub(super) hostile: PathBuf,
+    pub(crate) hostile: PathBuf,
     /// Loopback of the host.
     port: TcpListener,
     named: UnixListener,
@@ -70,7 +70,7 @@ struct Seen {
 impl Ground {
     /// Makes a folder with canaries below `data`, and listeners. Everybody may read and write the canaries: nothing but
     /// the walls is to protect them.
-    pub(super) fn make(data: &Path) -> Result<Self> {
+    pub(crate) fn make(data: &Path) -> Result<Self> {
         let mut random = [0; 12];
         getrandom::fill(&mut random).expect("the operating system always has random bytes once it is up");
         let name = random.iter().fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
@@ -126,7 +126,7 @@ impl Ground {
     }
 
     /// What the attacker is told, so that it knows what to look for.
-    pub(super) fn facts(&self) -> Result<Vec<String>> {
+    pub(crate) fn facts(&self) -> Result<Vec<String>> {
         let host = self.canary.parent().unwrap_or(&self.folder);
         let port = self.port()?;
         let user = std::fs::metadata("/proc/self").context("learn who runs this")?.uid();
@@ -151,17 +151,22 @@ impl Ground {
     }
 
     /// The port of the host's loopback where nobody may come.
-    pub(super) fn port(&self) -> Result<u16> {
+    pub(crate) fn port(&self) -> Result<u16> {
         Ok(self.port.local_addr().context("read the port of the trap")?.port())
     }
 
+    /// The data folder of the servers of this run.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// What the host says that sandboxes may reach.
-    pub(super) fn greeting(&self) -> String {
+    pub(crate) fn greeting(&self) -> String {
         self.token.replace("canary-", "greeting-")
     }
 
     /// Looks from outside: whether files are as they were, and whether somebody came to a listener.
-    pub(super) fn inspect(&self) -> Vec<Finding> {
+    pub(crate) fn inspect(&self) -> Vec<Finding> {
         let now = self.look();
         let changed = |path: &&PathBuf| now.get(*path) != self.before.get(*path);
         let paths = self.before.keys().chain(now.keys().filter(|path| !self.before.contains_key(*path)));
@@ -196,8 +201,8 @@ impl Ground {
 
     /// Puts links into the files of a session that has no sandbox now: what a checkpoint could bring that was made by
     /// somebody else. Where the files belong to another user, only what the attacker did inside counts. Tells which.
-    pub(super) fn plant(&self, session: &str) -> Vec<&'static str> {
-        let upper = self.folder.join("data/sandboxes").join(session).join("upper");
+    pub(crate) fn plant(&self, session: &str) -> Vec<&'static str> {
+        let upper = self.data().join("sandboxes").join(session).join("upper");
         let mut planted = Vec::new();
         for (place, name) in PLACES {
             let path = upper.join(place.trim_start_matches('/'));
@@ -217,7 +222,7 @@ impl Ground {
     }
 
     /// Removes everything that this run made.
-    pub(super) fn remove(self) -> Result<()> {
+    pub(crate) fn remove(self) -> Result<()> {
         let removed = std::fs::remove_dir_all(&self.folder).or_else(|_| {
             // The kernel keeps folders in a sandbox's files that nobody may read.
             open_folders(&self.folder)?;

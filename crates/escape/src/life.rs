@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::json;
 
-use super::friend::FRIEND;
+use crate::friend::FRIEND;
 
 /// Attacks of each life.
 const WALLS: [&str; 3] = ["kernel", "walls", "network"];
@@ -14,7 +14,7 @@ const PREPARED: [&str; 4] = ["kernel", "walls", "network", "prepared"];
 
 /// One life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(crate) enum Life {
     /// A new sandbox, which may reach everything public.
     New,
     /// The same session's next sandbox, over what the attacker has left.
@@ -31,11 +31,11 @@ pub(super) enum Life {
 
 impl Life {
     /// Every life.
-    pub(super) const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::New, Self::Again, Self::Few, Self::Nobody, Self::Absent, Self::Restored];
 
     /// What people read.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::New => "in a new sandbox that may reach every public host",
             Self::Again => "after a hostile former life",
@@ -47,7 +47,7 @@ impl Life {
     }
 
     /// The groups of attacks, in the order in which they are run.
-    pub(super) fn groups(self) -> &'static [&'static str] {
+    pub(crate) fn groups(self) -> &'static [&'static str] {
         match self {
             Self::New | Self::Again => &ALL,
             Self::Few | Self::Nobody | Self::Absent => &WALLS,
@@ -56,7 +56,7 @@ impl Life {
     }
 
     /// What the attacker is told of its network.
-    pub(super) fn network(self) -> &'static str {
+    pub(crate) fn network(self) -> &'static str {
         match self {
             Self::New | Self::Again | Self::Restored => "unrestricted",
             Self::Few => "few",
@@ -66,7 +66,7 @@ impl Life {
     }
 
     /// The networking of its environment.
-    pub(super) fn networking(self) -> Value {
+    pub(crate) fn networking(self) -> Value {
         match self {
             Self::New | Self::Again | Self::Restored | Self::Absent => json!({"type": "unrestricted"}),
             Self::Few => json!({"type": "limited", "allowed_hosts": [FRIEND]}),

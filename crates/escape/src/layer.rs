@@ -1,22 +1,22 @@
 //! Checkpoints that an attacker has prepared: some that must be refused whole, and one that is restored and must come to
 //! nothing.
 
-use super::archive::Archive;
-use super::archive::Entry;
-use super::archive::Kind;
-use super::archive::bomb;
-use super::ground::Ground;
-use super::ground::PLACES;
-use super::script::ESCAPE;
-use super::script::PROGRAM;
+use crate::archive::Archive;
+use crate::archive::Entry;
+use crate::archive::Kind;
+use crate::archive::bomb;
+use crate::ground::Ground;
+use crate::ground::PLACES;
+use crate::script::ATTACKER;
+use crate::script::PROGRAM;
 
-/// The folder of everything that the attacker looks at afterwards (`escape`, `prepared.rs`), as an archive names it.
+/// The folder of everything that the attacker looks at afterwards (`attacker`, `prepared.rs`), as an archive names it.
 const FOLDER: &str = "opt/prepared";
 /// Zeros of the bomb.
 const BOMB_BYTES: u64 = 10 << 30;
 
 /// Checkpoints that must not be restored, by what they try.
-pub(super) fn refused(ground: &Ground) -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn refused(ground: &Ground) -> Vec<(&'static str, Vec<u8>)> {
     let canary = ground.canary.display().to_string();
     let hostile = ground.hostile.display().to_string();
     let up = format!("{}{canary}", "../".repeat(64).trim_end_matches('/'));
@@ -51,15 +51,15 @@ pub(super) fn refused(ground: &Ground) -> Vec<(&'static str, Vec<u8>)> {
 
 /// A checkpoint that is restored: the attacker, links to the host wherever a start touches something, devices, programs
 /// that would gain rights, and folders that an overlay would look for elsewhere.
-pub(super) fn restored(ground: &Ground) -> Vec<u8> {
+pub(crate) fn restored(ground: &Ground) -> Vec<u8> {
     let canary = ground.canary.display().to_string();
     let hostile = ground.hostile.display().to_string();
     let place = |name: &str| format!("{FOLDER}/{name}");
     let mut archive = Archive::default()
         .folder("opt")
-        .file(PROGRAM.trim_start_matches('/'), 0o755, ESCAPE)
+        .file(PROGRAM.trim_start_matches('/'), 0o755, ATTACKER)
         .folder(FOLDER)
-        .file(&place("set-user"), 0o6755, ESCAPE)
+        .file(&place("set-user"), 0o6755, ATTACKER)
         .link(Kind::Link, &place("link"), &canary)
         .link(Kind::Link, &place("links"), &hostile);
     for (name, kind) in [
@@ -76,7 +76,7 @@ pub(super) fn restored(ground: &Ground) -> Vec<u8> {
     let path = place("capable");
     let records: [(&str, &[u8]); 1] = [("SCHILY.xattr.security.capability", &capabilities)];
     let capable = Entry { kind: Kind::File, path: &path, link: "", mode: 0o755, records: &records };
-    archive = archive.entry(&capable, ESCAPE);
+    archive = archive.entry(&capable, ATTACKER);
     for (name, kind, target) in
         [("redirected/", Kind::Folder, &hostile), ("redirected-file", Kind::File, &canary)]
     {

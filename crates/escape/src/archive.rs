@@ -8,7 +8,7 @@ const NAME_BYTES_MAX: usize = 100;
 
 /// What an entry is.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     HardLink,
     Link,
@@ -19,38 +19,38 @@ pub(super) enum Kind {
 
 /// An archive in the making.
 #[derive(Default)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     bytes: Vec<u8>,
 }
 
 /// An entry without data.
-pub(super) struct Entry<'a> {
-    pub(super) kind: Kind,
-    pub(super) path: &'a str,
-    pub(super) link: &'a str,
-    pub(super) mode: u32,
+pub(crate) struct Entry<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) path: &'a str,
+    pub(crate) link: &'a str,
+    pub(crate) mode: u32,
     /// The name and the value of further records, such as attributes.
-    pub(super) records: &'a [(&'a str, &'a [u8])],
+    pub(crate) records: &'a [(&'a str, &'a [u8])],
 }
 
 impl Archive {
     /// Adds a folder with the usual permissions.
-    pub(super) fn folder(self, path: &str) -> Self {
+    pub(crate) fn folder(self, path: &str) -> Self {
         self.entry(&Entry { kind: Kind::Folder, path, link: "", mode: 0o755, records: &[] }, b"")
     }
 
     /// Adds a file.
-    pub(super) fn file(self, path: &str, mode: u32, data: &[u8]) -> Self {
+    pub(crate) fn file(self, path: &str, mode: u32, data: &[u8]) -> Self {
         self.entry(&Entry { kind: Kind::File, path, link: "", mode, records: &[] }, data)
     }
 
     /// Adds a link or a hard link.
-    pub(super) fn link(self, kind: Kind, path: &str, link: &str) -> Self {
+    pub(crate) fn link(self, kind: Kind, path: &str, link: &str) -> Self {
         self.entry(&Entry { kind, path, link, mode: 0o777, records: &[] }, b"")
     }
 
     /// Adds an entry.
-    pub(super) fn entry(mut self, entry: &Entry<'_>, data: &[u8]) -> Self {
+    pub(crate) fn entry(mut self, entry: &Entry<'_>, data: &[u8]) -> Self {
         let Entry { kind, path, link, mode, records } = *entry;
         let mut records = records.to_vec();
         for (name, value) in [("path", path), ("linkpath", link)] {
@@ -77,13 +77,13 @@ impl Archive {
     }
 
     /// The whole archive.
-    pub(super) fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.bytes.extend([0; 2 * BLOCK_BYTES]);
         self.bytes
     }
 
     /// What there is of it, without an end.
-    pub(super) fn open(self) -> Vec<u8> {
+    pub(crate) fn open(self) -> Vec<u8> {
         self.bytes
     }
 
@@ -94,7 +94,7 @@ impl Archive {
 }
 
 /// An archive with one file of so many zeros, packed by hand: a few bytes for each 128 KiB.
-pub(super) fn bomb(bytes: u64) -> Vec<u8> {
+pub(crate) fn bomb(bytes: u64) -> Vec<u8> {
     const RUN_BYTES: u32 = 128 << 10;
     const RAW: u32 = 0;
     const RUN: u32 = 1 << 1;

@@ -15,7 +15,7 @@ const EXPECTED: usize = 42;
 
 /// What an attack met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The wall.
     Held,
     /// No wall.
@@ -43,7 +43,7 @@ impl Verdict {
 }
 
 /// One attack and what it met.
-pub(super) struct Finding {
+pub(crate) struct Finding {
     row: u64,
     name: String,
     expected: String,
@@ -53,13 +53,13 @@ pub(super) struct Finding {
 
 impl Finding {
     /// A finding of the outside.
-    pub(super) fn new(row: u64, name: &str, expected: &str, (verdict, detail): (Verdict, String)) -> Self {
+    pub(crate) fn new(row: u64, name: &str, expected: &str, (verdict, detail): (Verdict, String)) -> Self {
         Self { row, name: name.to_owned(), expected: expected.to_owned(), verdict, detail }
     }
 
     /// The findings that the attacker printed. One that did not come to its end was stopped by something unknown, which
     /// counts against the wall.
-    pub(super) fn read(group: &str, printed: &str) -> Vec<Self> {
+    pub(crate) fn read(group: &str, printed: &str) -> Vec<Self> {
         let lines = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let (mut findings, mut is_whole) = (Vec::new(), false);
         for line in lines {
@@ -87,7 +87,7 @@ impl Finding {
 }
 
 /// Prints findings as they come, and counts.
-pub(super) struct Report {
+pub(crate) struct Report {
     terminal: Terminal,
     is_json: bool,
     counts: BTreeMap<Verdict, usize>,
@@ -95,19 +95,19 @@ pub(super) struct Report {
 
 impl Report {
     /// An empty report.
-    pub(super) fn new(terminal: Terminal, is_json: bool) -> Self {
+    pub(crate) fn new(terminal: Terminal, is_json: bool) -> Self {
         Self { terminal, is_json, counts: BTreeMap::new() }
     }
 
     /// A line for people.
-    pub(super) fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         if !self.is_json {
             self.terminal.line(text);
         }
     }
 
     /// The findings of one pass.
-    pub(super) fn pass(&mut self, name: &str, mut findings: Vec<Finding>) {
+    pub(crate) fn pass(&mut self, name: &str, mut findings: Vec<Finding>) {
         findings.sort_by_key(|finding| finding.row);
         self.say("");
         self.say(&self.terminal.paint(Style::Bold, name));
@@ -139,7 +139,7 @@ impl Report {
     }
 
     /// The closing line; whether nothing escaped.
-    pub(super) fn close(&self, mode: &str) -> bool {
+    pub(crate) fn close(&self, mode: &str) -> bool {
         let count = |verdict| self.counts.get(&verdict).copied().unwrap_or(0);
         let (held, escaped, skipped) =
             (count(Verdict::Held), count(Verdict::Escaped), count(Verdict::Skipped));

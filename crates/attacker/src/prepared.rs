@@ -1,6 +1,6 @@
 //! What a restored checkpoint holds that was prepared by somebody else: nothing of it may have come to power.
 //!
-//! The suite packs it (`journeyman`, `escape/layer.rs`); the places are agreed on there.
+//! The suite packs it (`escape`, `layer.rs`); the places are agreed on there.
 
 use crate::context::Context;
 use crate::privilege;

@@ -9,17 +9,17 @@ use base64::prelude::BASE64_STANDARD;
 use toml::Table;
 use toml::Value;
 
-use super::ground::Ground;
-use super::life::Life;
+use crate::ground::Ground;
+use crate::life::Life;
 
 /// The attacker, built by this crate's build script.
-pub(super) static ESCAPE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/escape"));
+pub(crate) static ATTACKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attacker"));
 /// Bytes of it that go into one command.
 const PIECE_BYTES: usize = 96 << 10;
 /// Characters of one line in a command.
 const LINE_CHARS: usize = 120;
 /// Where it lies in the sandbox: a place that no attack of a former life replaces.
-pub(super) const PROGRAM: &str = "/opt/escape";
+pub(crate) const PROGRAM: &str = "/opt/escape";
 /// Longer than the attacker takes.
 const TIMEOUT_MS: i64 = 110_000;
 /// Tries of the race between looking and opening.
@@ -29,7 +29,7 @@ const FILLS: [&str; 4] = ["fill-file", "fill-deleted", "fill-reserved", "fill-ma
 
 /// What is told to the model, each the beginning of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// Carry the attacker in.
     Transfer,
     /// Run it.
@@ -48,7 +48,7 @@ pub(super) enum Turn {
 
 impl Turn {
     /// The words that begin it.
-    pub(super) fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Transfer => "carry it in",
             Self::Attack(life) => life.name(),
@@ -62,7 +62,7 @@ impl Turn {
 }
 
 /// The whole script.
-pub(super) fn text(ground: &Ground, facts: &str) -> Result<String> {
+pub(crate) fn text(ground: &Ground, facts: &str) -> Result<String> {
     let attack = |life: Life| {
         let run = |group: &&str| vec![bash(&format!("{PROGRAM} {group} network={} {facts}", life.network()))];
         (Turn::Attack(life), life.groups().iter().map(run).collect())
@@ -122,7 +122,7 @@ fn bash(command: &str) -> Value {
 
 /// The program in pieces: one command each, all of one reply.
 fn pieces() -> Vec<Value> {
-    let pieces = ESCAPE.chunks(PIECE_BYTES).enumerate().map(|(number, piece)| {
+    let pieces = ATTACKER.chunks(PIECE_BYTES).enumerate().map(|(number, piece)| {
         let encoded = BASE64_STANDARD.encode(piece);
         let mut command = format!("mkdir -p /opt && cat > {PROGRAM}.{number:03} <<'END'\n");
         for line in encoded.as_bytes().chunks(LINE_CHARS) {
@@ -207,7 +207,7 @@ fn tools(ground: &Ground) -> Vec<Vec<Value>> {
 fn trap(ground: &Ground) -> String {
     let hostile = ground.hostile.display();
     let mut command = String::from("set +e; cd /; replaced=\n");
-    for (path, target) in super::ground::PLACES {
+    for (path, target) in crate::ground::PLACES {
         writeln!(
             command,
             "{{ rm -rf {path} || mv {path} {path}.former; }} 2>/dev/null; \

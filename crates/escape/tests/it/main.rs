@@ -1,4 +1,5 @@
-//! `doctor --escape` in each mode that this host has: nothing escapes.
+//! `journeyman doctor --escape` in each mode that this host has: nothing escapes. The program that is attacked lies beside
+//! this one, where cargo has built it for its own tests.
 
 #![expect(clippy::print_stdout, reason = "a test says which mode it could not cover")]
 
@@ -11,8 +12,6 @@ use std::process::Output;
 use std::process::Stdio;
 
 use tempfile::TempDir;
-
-use crate::program::Program;
 
 /// A user without subordinate ids, and one whom [`GRANT`] gives some.
 const PLAIN: u32 = 65_533;
@@ -31,15 +30,17 @@ const LIVES: [&str; 6] = [
 
 #[test]
 fn nothing_escapes_from_a_sandbox_of_this_user() {
-    let program = Program::new();
-    let output = program.run(&["doctor", "--escape"]);
+    let folder = installed();
+    let mut command = Command::new(folder.path().join("journeyman"));
+    command.args(["doctor", "--escape"]);
+    let output = confined(&mut command, folder.path()).output().unwrap();
     let told = expect_tight(&output);
     assert!(!told.contains('\u{1b}'), "no colour goes to a file");
     for word in LIVES.into_iter().chain(["met"]) {
         assert!(told.contains(word), "{word} is missing in\n{told}");
     }
-    assert_eq!(program.spawners(), Vec::<u32>::new());
-    expect_empty(&program.folder.path().join("journeyman-data"));
+    expect_no_process(folder.path());
+    expect_empty(&folder.path().join("journeyman-data"));
 }
 
 #[test]
@@ -61,11 +62,8 @@ fn run_as(user: u32, become_him: &[&str]) -> Option<String> {
         println!("only root can become user {user}: that mode is not covered");
         return None;
     }
-    let folder = TempDir::new().unwrap();
-    // The folder of the build may be out of the user's reach.
+    let folder = installed();
     let program = folder.path().join("journeyman");
-    std::fs::copy(env!("CARGO_BIN_EXE_journeyman"), &program).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
     for path in [folder.path(), &data] {
@@ -73,9 +71,7 @@ fn run_as(user: u32, become_him: &[&str]) -> Option<String> {
     }
     let mut command = Command::new(become_him[0]);
     command.args(&become_him[1..]).arg(&program).args(["doctor", "--escape", "--json", "--data"]).arg(&data);
-    command.current_dir(folder.path()).env_clear().stdin(Stdio::null());
-    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    let told = expect_tight(&command.output().unwrap());
+    let told = expect_tight(&confined(&mut command, folder.path()).output().unwrap());
     let lines: Vec<serde_json::Value> =
         told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for life in LIVES {
@@ -83,6 +79,36 @@ fn run_as(user: u32, become_him: &[&str]) -> Option<String> {
     }
     expect_empty(&data);
     Some(told)
+}
+
+/// Both programs in a folder of their own: the folder of the build may be out of a user's reach.
+fn installed() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let suite = Path::new(env!("CARGO_BIN_EXE_journeyman-escape"));
+    for name in ["journeyman", "journeyman-escape"] {
+        let (built, copy) = (suite.with_file_name(name), folder.path().join(name));
+        std::fs::copy(&built, &copy).unwrap_or_else(|error| {
+            panic!("copy {}: {error}; `cargo build --package journeyman` makes it", built.display())
+        });
+        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+/// A command in a folder, with an environment of its own.
+fn confined<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
+    command.current_dir(folder).env_clear().stdin(Stdio::null());
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default())
+}
+
+/// No process names this folder in its command line.
+fn expect_no_process(folder: &Path) {
+    let folder = folder.as_os_str().as_encoded_bytes();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let is_of_it = line.windows(folder.len()).any(|window| window == folder);
+        assert!(!is_of_it, "left running: {}", String::from_utf8_lossy(&line));
+    }
 }
 
 fn expect_tight(output: &Output) -> String {

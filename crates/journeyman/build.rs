@@ -1,8 +1,0 @@
-//! Builds the `escape` program, to be embedded in this crate.
-
-#[path = "../../build/static_program.rs"]
-mod static_program;
-
-fn main() {
-    static_program::embed("escape");
-}
