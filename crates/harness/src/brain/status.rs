@@ -12,8 +12,8 @@ use super::Draft;
 use super::session::State;
 
 /// The status of a session whose threads have these: it works while one of them does.
-fn aggregate(threads: impl Iterator<Item = SessionStatus> + Clone) -> SessionStatus {
-    let any = |wanted| threads.clone().any(|status| status == wanted);
+fn aggregate(threads: &BTreeMap<&ThreadId, SessionStatus>) -> SessionStatus {
+    let any = |wanted| threads.values().any(|status| *status == wanted);
     if any(SessionStatus::Running) {
         SessionStatus::Running
     } else if any(SessionStatus::Rescheduling) {
@@ -41,7 +41,7 @@ pub(crate) fn announce(state: &State, drafts: Vec<Draft>) -> Vec<Draft> {
             continue;
         };
         statuses.insert(thread, status);
-        let (was, now) = (announced, aggregate(statuses.values().copied()));
+        let (was, now) = (announced, aggregate(&statuses));
         announced = now;
         if now == SessionStatus::Running && was != now {
             all.push(Draft::event(primary, Emitted::Running));
@@ -53,7 +53,7 @@ pub(crate) fn announce(state: &State, drafts: Vec<Draft>) -> Vec<Draft> {
         all.push(draft);
         match now {
             SessionStatus::Rescheduling if was != now => {
-                all.push(Draft::event(primary, Emitted::Rescheduled))
+                all.push(Draft::event(primary, Emitted::Rescheduled));
             }
             SessionStatus::Idle => {
                 all.push(Draft {

@@ -114,6 +114,7 @@ impl Thread {
     }
 
     /// Takes an entry of this thread into account. Kinds of the session as a whole never come here.
+    #[expect(clippy::too_many_lines, reason = "a line for each kind: the compiler names one that is new")]
     pub(crate) fn apply(&mut self, entry: &Entry) {
         match &entry.kind {
             EventKind::UserMessage => {

@@ -24,7 +24,7 @@ use crate::world::json_of;
 fn world(calls: &[&str], crashes: impl IntoIterator<Item = usize>) -> World {
     let schema = json!({"type": "object"}).as_object().unwrap().clone();
     let weather = CustomTool { name: "weather".into(), description: "Weather.".into(), input_schema: schema };
-    let tools = vec![
+    let tools = [
         ToolEntry::in_sandbox("bash", Policy::AlwaysAllow).unwrap(),
         ToolEntry::in_sandbox("read", Policy::AlwaysAllow).unwrap(),
         ToolEntry::in_sandbox("write", Policy::AlwaysAsk).unwrap(),
@@ -37,7 +37,7 @@ fn world(calls: &[&str], crashes: impl IntoIterator<Item = usize>) -> World {
         has_text: true,
         messages_after: 0,
     };
-    let mut world = World::with_tools(vec![vec![turn]], tools, crashes.into_iter().collect(), Dispatch::All);
+    let mut world = World::with_tools(vec![vec![turn]], &tools, crashes.into_iter().collect(), Dispatch::All);
     world.calls = calls.iter().map(|call| (*call).to_owned()).collect();
     world.say("go");
     world

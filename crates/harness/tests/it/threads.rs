@@ -18,7 +18,7 @@ use crate::world::json_of;
 
 fn world(scripts: &[Vec<Turn>], crashes: BTreeSet<usize>) -> World {
     let bash = ToolEntry::in_sandbox("bash", Policy::AlwaysAllow).unwrap();
-    let mut world = World::with_tools(scripts.to_vec(), vec![bash], crashes, Dispatch::All);
+    let mut world = World::with_tools(scripts.to_vec(), &[bash], crashes, Dispatch::All);
     for thread in 0..scripts.len() {
         world.say_in(thread, &format!("begin {thread}"));
     }
@@ -51,9 +51,10 @@ fn check_status(world: &World) {
         } else if entry.kind == EventKind::SessionThreadStatusRunning {
             running.insert(entry.thread.clone());
             assert_eq!(status, SessionStatus::Running, "entry {index}");
-        } else if entry.kind == EventKind::SessionThreadStatusIdle {
-            running.remove(&entry.thread);
-        } else if entry.kind == EventKind::SessionThreadStatusRescheduled {
+        } else if matches!(
+            entry.kind,
+            EventKind::SessionThreadStatusIdle | EventKind::SessionThreadStatusRescheduled
+        ) {
             running.remove(&entry.thread);
         }
     }

@@ -82,7 +82,7 @@ impl World {
     /// A session with one thread that can call `bash`, and a message in it.
     pub(crate) fn new(turns: Vec<Turn>, crashes: BTreeSet<usize>, dispatch: Dispatch) -> Self {
         let bash = ToolEntry::in_sandbox("bash", api::tools::Policy::AlwaysAllow).unwrap();
-        let mut world = Self::with_tools(vec![turns], vec![bash], crashes, dispatch);
+        let mut world = Self::with_tools(vec![turns], &[bash], crashes, dispatch);
         world.say("begin");
         world
     }
@@ -90,7 +90,7 @@ impl World {
     /// A session with a thread for each script, and nothing said yet.
     pub(crate) fn with_tools(
         scripts: Vec<Vec<Turn>>,
-        tools: Vec<ToolEntry>,
+        tools: &[ToolEntry],
         crashes: BTreeSet<usize>,
         dispatch: Dispatch,
     ) -> Self {
@@ -120,7 +120,7 @@ impl World {
                 speed: None,
                 effort: None,
                 system: String::new(),
-                tools: tools.clone(),
+                tools: tools.to_vec(),
                 runtime: RuntimeFacts::default(),
             };
             let is_primary = index == 0;

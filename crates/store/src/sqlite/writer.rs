@@ -33,6 +33,10 @@ use crate::log;
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// A request to the writer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are appends; a box would only cost them an allocation"
+)]
 pub(crate) enum Write {
     Append {
         append: Append,
