@@ -78,9 +78,9 @@ fn environment(bytes: &[u8]) {
 fn queries(bytes: &[u8]) {
     let Ok(query) = std::str::from_utf8(bytes) else { return };
     let query = Some(query);
-    drop(lists::AgentList::parse(query));
+    drop(lists::RecordList::parse_created(query));
     drop(lists::VersionList::parse(query));
-    drop(lists::EnvironmentList::parse(query));
+    drop(lists::RecordList::parse(query));
     drop(lists::SessionList::parse(query));
     drop(lists::EventList::parse(query));
     drop(lists::ThreadList::parse(query));

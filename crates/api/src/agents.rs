@@ -47,7 +47,7 @@ pub struct Agent {
     pub model: ModelConfig,
     /// The system prompt.
     pub system: Option<String>,
-    /// What the model may use.
+    /// Tools that the model may use.
     pub tools: Vec<Tool>,
     /// Servers that offer more tools.
     pub mcp_servers: Vec<McpServer>,
@@ -59,11 +59,11 @@ pub struct Agent {
     pub execution_identity: ExecutionIdentity,
     /// The client's own notes.
     pub metadata: Metadata,
-    /// When the first version was made.
+    /// Creation of the first version.
     pub created_at: Timestamp,
-    /// When this version was made.
+    /// Creation of this version.
     pub updated_at: Timestamp,
-    /// When it was archived.
+    /// Time of archiving.
     pub archived_at: Option<Timestamp>,
 }
 
@@ -148,30 +148,16 @@ impl AgentCreate {
         let fields = body::object(bytes)?;
         let object = Object::root(&fields);
         object.only(&CREATE_FIELDS)?;
-        let identity = object.optional("execution_identity");
         let create = Self {
-            name: object.required("name")?.text_within(1, NAME_CHARS_MAX)?.to_owned(),
-            description: clearable(object.patch("description"), DESCRIPTION_CHARS_MAX)?.over(None),
-            model: ModelParams::parse(&object.required("model")?)?,
-            system: clearable(object.patch("system"), SYSTEM_CHARS_MAX)?.over(None),
-            tools: object.patch("tools").try_map(|field| tools::parse(&field))?.over_or_default(Vec::new()),
-            mcp_servers: object
-                .patch("mcp_servers")
-                .try_map(|field| mcp::parse_servers(&field))?
-                .over_or_default(Vec::new()),
-            skills: object
-                .patch("skills")
-                .try_map(|field| skills::parse(&field))?
-                .over_or_default(Vec::new()),
-            execution_identity: identity
-                .map(|field| ExecutionIdentity::parse(&field))
-                .transpose()?
-                .unwrap_or_default(),
-            metadata: object
-                .optional("metadata")
-                .map(|field| field.metadata())
-                .transpose()?
-                .unwrap_or_default(),
+            name: object.require("name", |name| name.string(1, NAME_CHARS_MAX))?,
+            description: object.clearable("description", DESCRIPTION_CHARS_MAX)?.over(None),
+            model: object.require("model", ModelParams::parse)?,
+            system: object.clearable("system", SYSTEM_CHARS_MAX)?.over(None),
+            tools: object.opt_or_default("tools", tools::parse)?,
+            mcp_servers: object.opt_or_default("mcp_servers", mcp::parse_servers)?,
+            skills: object.opt_or_default("skills", skills::parse)?,
+            execution_identity: object.opt_or_default("execution_identity", ExecutionIdentity::parse)?,
+            metadata: object.metadata()?,
         };
         check_multiagent(&object)?;
         check_consistency(&Path::ROOT, &create.tools, &create.mcp_servers, &create.skills)?;
@@ -193,24 +179,16 @@ impl AgentUpdate {
         names.extend(CREATE_FIELDS);
         object.only(&names)?;
         let update = Self {
-            version: object.optional("version").map(|version| version.integer(1, i64::MAX)).transpose()?,
-            name: uncleared(&object, "name")?
-                .map(|name| name.text_within(1, NAME_CHARS_MAX).map(str::to_owned))
-                .transpose()?,
-            description: clearable(object.patch("description"), DESCRIPTION_CHARS_MAX)?,
-            model: uncleared(&object, "model")?.map(|model| ModelParams::parse(&model)).transpose()?,
-            system: clearable(object.patch("system"), SYSTEM_CHARS_MAX)?,
-            tools: object.patch("tools").try_map(|field| tools::parse(&field))?,
-            mcp_servers: object.patch("mcp_servers").try_map(|field| mcp::parse_servers(&field))?,
-            skills: object.patch("skills").try_map(|field| skills::parse(&field))?,
-            execution_identity: object
-                .patch("execution_identity")
-                .try_map(|field| ExecutionIdentity::parse(&field))?,
-            metadata: object
-                .optional("metadata")
-                .map(|field| field.metadata_patch(false))
-                .transpose()?
-                .unwrap_or_default(),
+            version: object.opt("version", |version| version.integer(1, i64::MAX))?,
+            name: object.uncleared("name", |name| name.string(1, NAME_CHARS_MAX))?,
+            description: object.clearable("description", DESCRIPTION_CHARS_MAX)?,
+            model: object.uncleared("model", ModelParams::parse)?,
+            system: object.clearable("system", SYSTEM_CHARS_MAX)?,
+            tools: object.patched("tools", tools::parse)?,
+            mcp_servers: object.patched("mcp_servers", mcp::parse_servers)?,
+            skills: object.patched("skills", skills::parse)?,
+            execution_identity: object.patched("execution_identity", ExecutionIdentity::parse)?,
+            metadata: object.opt_or_default("metadata", |field| field.metadata_patch(false))?,
         };
         check_multiagent(&object)?;
         if let Patch::Value(tools) = &update.tools {
@@ -322,14 +300,12 @@ impl Agent {
 
 impl ExecutionIdentity {
     fn parse(field: &Field<'_>) -> Result<Self, Error> {
-        let object = field.object()?;
-        if object.tag(&["service_account", "aws_role"])? == "service_account" {
-            object.only(&["type"])?;
-            return Ok(Self::ServiceAccount);
+        match field.tagged(&[("service_account", &[]), ("aws_role", &["role_arn"])])? {
+            ("service_account", _) => Ok(Self::ServiceAccount),
+            (_, object) => Ok(Self::AwsRole {
+                role_arn: object.require("role_arn", |arn| arn.string(1, ROLE_ARN_CHARS_MAX))?,
+            }),
         }
-        object.only(&["type", "role_arn"])?;
-        let role_arn = object.required("role_arn")?.text_within(1, ROLE_ARN_CHARS_MAX)?.to_owned();
-        Ok(Self::AwsRole { role_arn })
     }
 }
 
@@ -344,29 +320,7 @@ pub(crate) fn check_consistency(
     tools::check_skills(path, skills, tools)
 }
 
-/// Reads a text that null and the empty string clear.
-pub(crate) fn clearable(field: Patch<Field<'_>>, chars_max: usize) -> Result<Patch<String>, Error> {
-    let text = field.try_map(|field| field.text_within(0, chars_max).map(str::to_owned))?;
-    Ok(match text {
-        Patch::Value(text) if text.is_empty() => Patch::Null,
-        Patch::Value(_) | Patch::Null | Patch::Absent => text,
-    })
-}
-
-/// A field that may be left out but not cleared.
-fn uncleared<'s>(object: &'s Object<'_>, name: &'s str) -> Result<Option<Field<'s>>, Error> {
-    match object.patch(name) {
-        Patch::Absent => Ok(None),
-        Patch::Null => Err(object.path().key(name).error("Cannot be cleared; leave it out to keep it")),
-        Patch::Value(field) => Ok(Some(field)),
-    }
-}
-
 /// Checks as much of `multiagent` as does not depend on its type.
 fn check_multiagent(object: &Object<'_>) -> Result<(), Error> {
-    let Some(field) = object.optional("multiagent") else {
-        return Ok(());
-    };
-    field.object()?.tag(&["coordinator", "multiagent_20261001"])?;
-    Ok(())
+    object.opt("multiagent", |field| field.object()?.tag(&["coordinator", "multiagent_20261001"])).map(|_| ())
 }

@@ -70,58 +70,55 @@ fn check_text(object: &Object<'_>, place: Place) -> Result<(), Error> {
 
 fn check_image(object: &Object<'_>) -> Result<(), Error> {
     object.only(&["type", "source"])?;
-    let source = object.required("source")?;
-    let source = source.object()?;
-    match source.tag(&["base64", "url", "file"])? {
-        "base64" => {
-            source.only(&["type", "media_type", "data"])?;
-            source.required("media_type")?.choice(&IMAGE_TYPES)?;
-            check_base64(&source.required("data")?)
+    object.require("source", |source| {
+        let (tag, source) = source.tagged(&[
+            ("base64", &["media_type", "data"]),
+            ("url", &["url"]),
+            ("file", &["file_id"]),
+        ])?;
+        if tag == "base64" {
+            source.require("media_type", |media| media.choice(&IMAGE_TYPES))?;
+            return source.require("data", check_base64);
         }
-        "url" => check_url(&source),
-        _ => check_file(&source),
-    }
+        check_reference(tag, &source)
+    })
 }
 
 /// Checks a document; says whether it comes from a file.
 fn check_document(object: &Object<'_>) -> Result<bool, Error> {
     object.only(&["type", "source", "title", "context"])?;
     for name in ["title", "context"] {
-        if let Some(text) = object.optional(name) {
-            text.text()?;
-        }
+        object.opt(name, |text| text.text().map(|_| ()))?;
     }
-    let source = object.required("source")?;
-    let source = source.object()?;
-    let tag = source.tag(&["base64", "text", "url", "file"])?;
-    match tag {
-        "base64" => {
-            source.only(&["type", "media_type", "data"])?;
-            source.required("media_type")?.choice(&["application/pdf"])?;
-            check_base64(&source.required("data")?)?;
-        }
-        "text" => {
-            source.only(&["type", "media_type", "data"])?;
-            source.required("media_type")?.choice(&["text/plain"])?;
-            let data = source.required("data")?;
-            if data.text()?.is_empty() {
-                return Err(data.error("String should have at least 1 character"));
+    object.require("source", |source| {
+        let data: &[&str] = &["media_type", "data"];
+        let (tag, source) =
+            source.tagged(&[("base64", data), ("text", data), ("url", &["url"]), ("file", &["file_id"])])?;
+        match tag {
+            "base64" => {
+                source.require("media_type", |media| media.choice(&["application/pdf"]))?;
+                source.require("data", check_base64)?;
             }
+            "text" => {
+                source.require("media_type", |media| media.choice(&["text/plain"]))?;
+                source.require("data", |data| match data.text()? {
+                    "" => Err(data.error("String should have at least 1 character")),
+                    _ => Ok(()),
+                })?;
+            }
+            _ => check_reference(tag, &source)?,
         }
-        "url" => check_url(&source)?,
-        _ => check_file(&source)?,
-    }
-    Ok(tag == "file")
+        Ok(tag == "file")
+    })
 }
 
 fn check_search_result(object: &Object<'_>) -> Result<(), Error> {
     object.only(&["type", "source", "title", "content", "citations"])?;
     object.required("source")?.text_within(1, CONTENT_URL_CHARS_MAX)?;
     object.required("title")?.text_within(1, DESCRIPTION_CHARS_MAX)?;
-    let citations = object.required("citations")?;
-    let citations = citations.object()?;
-    citations.only(&["enabled"])?;
-    citations.required("enabled")?.boolean()?;
+    object.require("citations", |citations| {
+        citations.object_of(&["enabled"])?.required("enabled")?.boolean().map(|_| ())
+    })?;
     let content = object.required("content")?;
     for item in content.list(1, usize::MAX)?.each() {
         let block = item.object()?;
@@ -131,20 +128,22 @@ fn check_search_result(object: &Object<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_url(source: &Object<'_>) -> Result<(), Error> {
-    source.only(&["type", "url"])?;
-    let field = source.required("url")?;
-    let url = field.text_within(1, CONTENT_URL_CHARS_MAX)?;
+/// Checks a source of type `url` or `file`.
+fn check_reference(tag: &str, source: &Object<'_>) -> Result<(), Error> {
+    if tag == "file" {
+        return source.require("file_id", |id| id.text_within(1, NAME_CHARS_MAX).map(|_| ()));
+    }
+    source.require("url", |url| check_url(url, CONTENT_URL_CHARS_MAX).map(|_| ()))
+}
+
+/// A URL of the web without white space.
+pub(crate) fn check_url(field: &Field<'_>, chars_max: usize) -> Result<String, Error> {
+    let url = field.string(1, chars_max)?;
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) || url.contains(char::is_whitespace) {
         return Err(field.error("Input should be a valid URL that starts with https:// or http://"));
     }
-    Ok(())
-}
-
-fn check_file(source: &Object<'_>) -> Result<(), Error> {
-    source.only(&["type", "file_id"])?;
-    source.required("file_id")?.text_within(1, NAME_CHARS_MAX).map(|_| ())
+    Ok(url)
 }
 
 fn check_base64(field: &Field<'_>) -> Result<(), Error> {

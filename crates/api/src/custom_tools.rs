@@ -33,10 +33,11 @@ const REFERENCES: [&str; 4] = ["$ref", "$dynamicRef", "$recursiveRef", "$anchor"
 /// Reads the rest of a tool of type `custom`.
 pub(crate) fn parse(object: &Object<'_>) -> Result<CustomTool, Error> {
     object.only(&["type", "name", "description", "input_schema"])?;
-    let name = parse_name(&object.required("name")?)?;
-    let description = object.required("description")?.text_within(1, TOOL_DESCRIPTION_CHARS_MAX)?.to_owned();
-    let input_schema = parse_schema(&object.required("input_schema")?)?;
-    Ok(CustomTool { name, description, input_schema })
+    Ok(CustomTool {
+        name: object.require("name", parse_name)?,
+        description: object.require("description", |text| text.string(1, TOOL_DESCRIPTION_CHARS_MAX))?,
+        input_schema: object.require("input_schema", parse_schema)?,
+    })
 }
 
 fn parse_name(field: &Field<'_>) -> Result<String, Error> {
@@ -69,11 +70,7 @@ fn parse_schema(field: &Field<'_>) -> Result<Map<String, Value>, Error> {
             }
         }
     }
-    if let Some(required) = object.optional("required") {
-        for name in required.list(0, usize::MAX)?.each() {
-            name.text()?;
-        }
-    }
+    object.opt("required", |required| required.items(0, usize::MAX, |name| name.text().map(|_| ())))?;
     if let Some(keyword) = find_reference(field.value) {
         return Err(field
             .error(format_args!("The keyword '{}' is not permitted in an input schema", excerpt(keyword))));

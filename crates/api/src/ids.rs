@@ -23,8 +23,8 @@ const DIGITS: usize = 22;
 /// Longest identifier that is looked at; anything longer names nothing.
 const LENGTH_MAX: usize = 64;
 
-/// What an identifier names.
-pub trait Kind {
+/// A kind of object that identifiers name. The bounds let types that hold an id of any kind derive theirs.
+pub trait Kind: Clone + fmt::Debug + Eq {
     /// Text before the underscore, for example `sesn`.
     const PREFIX: &'static str;
 }
@@ -38,28 +38,28 @@ pub struct Id<K> {
 /// Kinds of identifier.
 pub mod kind {
     /// `agent_…`
-    #[derive(Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Agent {}
     /// `env_…`
-    #[derive(Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Environment {}
     /// `sesn_…`
-    #[derive(Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Session {}
     /// `sevt_…`
-    #[derive(Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Event {}
     /// `sthr_…`
-    #[derive(Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Thread {}
     /// `wrkspc_…`
-    #[derive(Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Workspace {}
     /// `apikey_…`
-    #[derive(Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum ApiKey {}
     /// `req_…`
-    #[derive(Debug)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Request {}
 
     impl super::Kind for Agent {

@@ -1,4 +1,4 @@
-//! What can be asked of every list: filters, order, limit, and the page's cursor.
+//! Parameters of every list: filters, order, limit, and the page's cursor.
 
 use crate::errors::Error;
 use crate::event_kinds::EventKind;
@@ -16,14 +16,15 @@ use crate::query::refuse;
 use crate::sessions::SessionStatus;
 use crate::time::Timestamp;
 
-/// `GET /v1/agents`, newest first.
+/// A list of records by creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentList {
-    /// When the agents were made.
+pub struct RecordList {
     pub created_at: Range,
-    /// Whether archived ones are shown.
+    /// Shows archived ones too.
     pub include_archived: bool,
-    /// Agents on the page.
+    /// Order of creation.
+    pub order: Order,
+    /// Records on the page.
     pub limit: usize,
     /// Where the page begins.
     pub page: Option<Keyset>,
@@ -38,24 +39,10 @@ pub struct VersionList {
     pub before: Option<i64>,
 }
 
-/// `GET /v1/environments`, newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvironmentList {
-    /// Whether archived ones are shown.
-    pub include_archived: bool,
-    /// Environments on the page.
-    pub limit: usize,
-    /// Where the page begins.
-    pub page: Option<Keyset>,
-}
-
 /// `GET /v1/sessions`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionList {
-    /// When the sessions were made.
-    pub created_at: Range,
-    /// Whether archived ones are shown.
-    pub include_archived: bool,
+    pub base: RecordList,
     /// Only those of this agent.
     pub agent_id: Option<AgentId>,
     /// Only those of this version of the agent; `None` when no agent is named.
@@ -66,18 +53,12 @@ pub struct SessionList {
     pub memory_store_id: Option<String>,
     /// Only those in one of these states; empty for all.
     pub statuses: Vec<SessionStatus>,
-    /// Order of creation.
-    pub order: Order,
-    /// Sessions on the page.
-    pub limit: usize,
-    /// Where the page begins.
-    pub page: Option<Keyset>,
 }
 
 /// A place in a list by creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyset {
-    /// When the object next to the page was made.
+    /// Creation of the object next to the page.
     pub at: Timestamp,
     /// Its id.
     pub id: String,
@@ -90,7 +71,7 @@ pub struct Keyset {
 pub struct EventList {
     /// Only these types; empty for all.
     pub types: Vec<EventKind>,
-    /// When the events were processed.
+    /// Time of processing.
     pub processed_at: Range,
     /// Order of processing.
     pub order: Order,
@@ -114,9 +95,9 @@ pub struct ThreadList {
 /// The streams of a session and of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// Whether messages are previewed while they are written.
+    /// Messages are previewed while they are written.
     pub previews_messages: bool,
-    /// Whether the beginning of thinking is shown.
+    /// The beginning of thinking is shown.
     pub previews_thinking: bool,
 }
 
@@ -129,34 +110,36 @@ pub struct ModelList {
     pub before_id: Option<String>,
     /// Models on the page.
     pub limit: usize,
-    /// Whether models in use are asked for; ours all are.
+    /// Models in use are asked for; ours all are.
     pub includes_active: bool,
 }
 
 /// Models on a page when the request does not say (documented).
 const MODELS_DEFAULT: usize = 20;
 
-impl AgentList {
-    /// Reads a query string.
+/// Parameters that a [`RecordList`] is made of.
+const PAGE: [&str; 3] = ["include_archived", "limit", "page"];
+const CREATED: [&str; 4] = ["created_at[gt]", "created_at[gte]", "created_at[lt]", "created_at[lte]"];
+
+impl RecordList {
+    /// Reads the query string of a list, newest first, that has no filter on the time of creation.
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
-        let query = Query::parse(
-            raw,
-            &[
-                "created_at[gt]",
-                "created_at[gte]",
-                "created_at[lt]",
-                "created_at[lte]",
-                "include_archived",
-                "limit",
-                "page",
-            ],
-        )?;
+        Self::read(&Query::parse(raw, &PAGE)?, Order::Desc)
+    }
+
+    /// Reads the query string of a list, newest first, with a filter on the time of creation.
+    pub fn parse_created(raw: Option<&str>) -> Result<Self, Error> {
+        Self::read(&Query::parse(raw, &[&PAGE[..], &CREATED].concat())?, Order::Desc)
+    }
+
+    fn read(query: &Query, order: Order) -> Result<Self, Error> {
         let created_at = query.created_at()?;
         Ok(Self {
             created_at,
             include_archived: query.boolean("include_archived")?,
+            order,
             limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
-            page: keyset(&query, Order::Desc, Some(&created_at))?,
+            page: keyset(query, order, Some(&created_at))?,
         })
     }
 }
@@ -174,41 +157,12 @@ impl VersionList {
     }
 }
 
-impl EnvironmentList {
-    /// Reads a query string.
-    pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
-        let query = Query::parse(raw, &["include_archived", "limit", "page"])?;
-        Ok(Self {
-            include_archived: query.boolean("include_archived")?,
-            limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
-            page: keyset(&query, Order::Desc, None)?,
-        })
-    }
-}
-
 impl SessionList {
     /// Reads a query string.
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
-        let query = Query::parse(
-            raw,
-            &[
-                "agent_id",
-                "agent_version",
-                "created_at[gt]",
-                "created_at[gte]",
-                "created_at[lt]",
-                "created_at[lte]",
-                "deployment_id",
-                "include_archived",
-                "limit",
-                "memory_store_id",
-                "order",
-                "page",
-                "statuses",
-            ],
-        )?;
+        let own = ["agent_id", "agent_version", "deployment_id", "memory_store_id", "order", "statuses"];
+        let query = Query::parse(raw, &[&PAGE[..], &CREATED, &own].concat())?;
         let order = query.order(Order::Desc)?;
-        let created_at = query.created_at()?;
         let agent_id = match query.text("agent_id")? {
             None => None,
             Some(text) => match AgentId::parse(text) {
@@ -223,16 +177,12 @@ impl SessionList {
         };
         let agent_version = query.positive("agent_version")?.filter(|_| agent_id.is_some());
         Ok(Self {
-            created_at,
-            include_archived: query.boolean("include_archived")?,
+            base: RecordList::read(&query, order)?,
             agent_id,
             agent_version,
             deployment_id: query.text("deployment_id")?.map(str::to_owned),
             memory_store_id: query.text("memory_store_id")?.map(str::to_owned),
             statuses: statuses(&query)?,
-            order,
-            limit: query.limit(PAGE_DEFAULT, PAGE_MAX)?,
-            page: keyset(&query, order, Some(&created_at))?,
         })
     }
 }
@@ -240,19 +190,7 @@ impl SessionList {
 impl EventList {
     /// Reads the query string of a session's events.
     pub fn parse(raw: Option<&str>) -> Result<Self, Error> {
-        Self::read(&Query::parse(
-            raw,
-            &[
-                "created_at[gt]",
-                "created_at[gte]",
-                "created_at[lt]",
-                "created_at[lte]",
-                "limit",
-                "order",
-                "page",
-                "types",
-            ],
-        )?)
+        Self::read(&Query::parse(raw, &[&CREATED[..], &["limit", "order", "page", "types"]].concat())?)
     }
 
     /// Reads the query string of a thread's events, which takes less.
@@ -301,7 +239,7 @@ impl StreamOptions {
         })
     }
 
-    /// Whether events of this type are previewed.
+    /// Events of this type are previewed.
     pub fn previews(&self, kind: &EventKind) -> bool {
         (self.previews_messages && *kind == EventKind::AgentMessage)
             || (self.previews_thinking && *kind == EventKind::AgentThinking)

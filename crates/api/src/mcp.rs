@@ -9,6 +9,7 @@ use crate::body::Field;
 use crate::body::Object;
 use crate::body::Path;
 use crate::body::excerpt;
+use crate::content::check_url;
 use crate::errors::Error;
 use crate::limits::MCP_SERVER_NAME_CHARS_MAX;
 use crate::limits::MCP_SERVERS_MAX;
@@ -57,13 +58,11 @@ pub fn parse_servers(field: &Field<'_>) -> Result<Vec<McpServer>, Error> {
     let mut names = HashSet::new();
     let mut servers = Vec::with_capacity(list.count());
     for item in list.each() {
-        let object = item.object()?;
-        object.tag(&["url"])?;
-        object.only(&["type", "name", "url"])?;
+        let (_, object) = item.tagged(&[("url", &["name", "url"])])?;
         let name = object.required("name")?;
         let server = McpServer {
-            name: name.text_within(1, MCP_SERVER_NAME_CHARS_MAX)?.to_owned(),
-            url: parse_url(&object.required("url")?)?,
+            name: name.string(1, MCP_SERVER_NAME_CHARS_MAX)?,
+            url: object.require("url", |url| check_url(url, URL_CHARS_MAX))?,
         };
         if !names.insert(server.name.clone()) {
             return Err(
@@ -79,15 +78,14 @@ pub fn parse_servers(field: &Field<'_>) -> Result<Vec<McpServer>, Error> {
 pub(crate) fn parse_toolset(object: &Object<'_>) -> Result<McpToolset, Error> {
     object.only(&["type", "mcp_server_name", "configs", "default_config"])?;
     let mcp_server_name =
-        object.required("mcp_server_name")?.text_within(1, MCP_SERVER_NAME_CHARS_MAX)?.to_owned();
+        object.require("mcp_server_name", |name| name.string(1, MCP_SERVER_NAME_CHARS_MAX))?;
     let default_config = Defaults::parse(object.optional("default_config").as_ref(), Policy::AlwaysAsk)?;
     let mut configs: Vec<McpToolConfig> = Vec::new();
     if let Some(field) = object.optional("configs") {
         for item in field.list(0, TOOLS_MAX)?.each() {
-            let object = item.object()?;
-            object.only(&["name", "enabled", "permission_policy"])?;
+            let object = item.object_of(&["name", "enabled", "permission_policy"])?;
             let field = object.required("name")?;
-            let name = field.text_within(1, TOOL_NAME_CHARS_MAX)?.to_owned();
+            let name = field.string(1, TOOL_NAME_CHARS_MAX)?;
             if configs.iter().any(|config| config.name == name) {
                 return Err(
                     field.error(format_args!("The tool '{}' is configured more than once", excerpt(&name)))
@@ -127,13 +125,4 @@ pub(crate) fn check_references(path: &Path<'_>, servers: &[McpServer], tools: &[
         }
         None => Ok(()),
     }
-}
-
-fn parse_url(field: &Field<'_>) -> Result<String, Error> {
-    let url = field.text_within(1, URL_CHARS_MAX)?;
-    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) || url.contains(char::is_whitespace) {
-        return Err(field.error("Input should be a valid URL that starts with https:// or http://"));
-    }
-    Ok(url.to_owned())
 }

@@ -6,7 +6,6 @@
 
 use serde::Deserialize;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::body::Field;
 use crate::errors::Error;
@@ -82,16 +81,10 @@ impl Effort {
 
     /// Reads `"high"` or `{"type": "high"}`.
     fn parse(field: &Field<'_>) -> Result<Self, Error> {
-        let level = match field.value {
-            Value::Object(_) => {
-                let object = field.object()?;
-                let level = object.tag(&EFFORTS)?;
-                object.only(&["type"])?;
-                level
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                field.choice(&EFFORTS)?
-            }
+        let level = if field.value.is_object() {
+            field.tagged(&EFFORTS.map(|effort| (effort, &[] as &[&str])))?.0
+        } else {
+            field.choice(&EFFORTS)?
         };
         Ok(match level {
             "low" => Self::Low,
@@ -123,17 +116,15 @@ impl ModelParams {
         if !field.value.is_object() {
             return Err(field.error("Input should be a model id or a model object"));
         }
-        let object = field.object()?;
-        object.only(&["id", "effort", "inference_geo", "speed"])?;
-        let id = object.required("id")?.text_within(1, MODEL_CHARS_MAX)?.to_owned();
-        let effort = object.optional("effort").map(|effort| Effort::parse(&effort)).transpose()?;
-        let inference_geo = object
-            .optional("inference_geo")
-            .map(|geo| geo.choice(&["us", "global"]).map(str::to_owned))
-            .transpose()?;
-        let speed = object.optional("speed").map(|speed| speed.choice(&["standard", "fast"])).transpose()?;
-        let speed = speed.map(|speed| if speed == "fast" { Speed::Fast } else { Speed::Standard });
-        Ok(Self { id, effort, inference_geo, speed })
+        let object = field.object_of(&["id", "effort", "inference_geo", "speed"])?;
+        let speed = object.opt("speed", |speed| speed.choice(&["standard", "fast"]));
+        Ok(Self {
+            id: object.require("id", |id| id.string(1, MODEL_CHARS_MAX))?,
+            effort: object.opt("effort", Effort::parse)?,
+            inference_geo: object
+                .opt("inference_geo", |geo| geo.choice(&["us", "global"]).map(str::to_owned))?,
+            speed: speed?.map(|speed| if speed == "fast" { Speed::Fast } else { Speed::Standard }),
+        })
     }
 
     /// The model of a new agent.

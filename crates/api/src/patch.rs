@@ -1,7 +1,7 @@
 //! A field of an update: left out, null, or a value. The three mean different things (keep, clear, replace), so an
 //! `Option` cannot carry them.
 
-/// What an update says about one field.
+/// One field of an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Patch<T> {
     /// The field is not in the request: keep what is stored.
@@ -32,20 +32,6 @@ impl<T> Patch<T> {
             Self::Absent => stored,
             Self::Null => T::default(),
             Self::Value(value) => value,
-        }
-    }
-
-    /// Whether the request leaves the field alone.
-    pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Absent)
-    }
-
-    /// The same patch of another type.
-    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Patch<U> {
-        match self {
-            Self::Absent => Patch::Absent,
-            Self::Null => Patch::Null,
-            Self::Value(value) => Patch::Value(convert(value)),
         }
     }
 

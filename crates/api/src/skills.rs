@@ -32,19 +32,14 @@ pub enum SkillSource {
 
 /// Reads `skills`.
 pub fn parse(field: &Field<'_>) -> Result<Vec<Skill>, Error> {
-    let list = field.list(0, SKILLS_MAX)?;
-    let mut skills = Vec::with_capacity(list.count());
-    for item in list.each() {
-        let object = item.object()?;
-        let tag = object.tag(&["anthropic", "custom"])?;
-        object.only(&["type", "skill_id", "version"])?;
-        let source = if tag == "custom" { SkillSource::Custom } else { SkillSource::Anthropic };
-        let skill_id = object.required("skill_id")?.text_within(1, NAME_CHARS_MAX)?.to_owned();
-        let version = match object.optional("version") {
-            Some(version) => version.text_within(1, NAME_CHARS_MAX)?.to_owned(),
-            None => "latest".to_owned(),
-        };
-        skills.push(Skill { source, skill_id, version });
-    }
-    Ok(skills)
+    const FIELDS: [&str; 2] = ["skill_id", "version"];
+    field.items(0, SKILLS_MAX, |item| {
+        let (tag, object) = item.tagged(&[("anthropic", &FIELDS), ("custom", &FIELDS)])?;
+        let name = |field: &Field<'_>| field.string(1, NAME_CHARS_MAX);
+        Ok(Skill {
+            source: if tag == "custom" { SkillSource::Custom } else { SkillSource::Anthropic },
+            skill_id: object.require("skill_id", name)?,
+            version: object.opt("version", name)?.unwrap_or_else(|| "latest".to_owned()),
+        })
+    })
 }

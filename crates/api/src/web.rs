@@ -66,23 +66,18 @@ impl WebSettings {
             return Ok(Self::default());
         }
         let may_have_path = tool == ToolName::WebSearch;
-        let domains = |name: &'static str| {
-            object.optional(name).map(|field| parse_domains(&field, name, may_have_path)).transpose()
-        };
+        let domains =
+            |name: &'static str| object.opt(name, |field| parse_domains(field, name, may_have_path));
         let (allowed_domains, blocked_domains) = (domains("allowed_domains")?, domains("blocked_domains")?);
         if allowed_domains.is_some() && blocked_domains.is_some() {
             return Err(object.path().error("Only one of allowed_domains or blocked_domains may be set."));
         }
-        let tokens =
-            object.optional("max_content_tokens").map(|tokens| tokens.integer(1, i64::MAX)).transpose()?;
-        let location = object.optional("user_location").map(|field| parse_location(&field)).transpose()?;
-        let sources = object.optional("url_sources").map(|field| parse_sources(&field)).transpose()?;
         Ok(Self {
             allowed_domains,
             blocked_domains,
-            max_content_tokens: tokens,
-            user_location: location,
-            url_sources: sources,
+            max_content_tokens: object.opt("max_content_tokens", |tokens| tokens.integer(1, i64::MAX))?,
+            user_location: object.opt("user_location", parse_location)?,
+            url_sources: object.opt("url_sources", parse_sources)?,
         })
     }
 }
@@ -145,13 +140,9 @@ fn is_number(label: &str) -> bool {
 }
 
 fn parse_location(field: &Field<'_>) -> Result<Value, Error> {
-    let object = field.object()?;
-    object.tag(&["approximate"])?;
-    object.only(&["type", "city", "country", "region", "timezone"])?;
+    let (_, object) = field.tagged(&[("approximate", &["city", "country", "region", "timezone"])])?;
     for name in ["city", "region", "timezone"] {
-        if let Some(text) = object.optional(name) {
-            text.text_within(1, NAME_CHARS_MAX)?;
-        }
+        object.opt(name, |text| text.text_within(1, NAME_CHARS_MAX).map(|_| ()))?;
     }
     if let Some(country) = object.optional("country") {
         let code = country.text()?;
@@ -165,8 +156,7 @@ fn parse_location(field: &Field<'_>) -> Result<Value, Error> {
 /// Reads `url_sources` and writes every shorthand as an object, as answers carry it.
 fn parse_sources(field: &Field<'_>) -> Result<Value, Error> {
     const KEYS: [&str; 3] = ["user_input", "server_tool_results", "client_tool_results"];
-    let object = field.object()?;
-    object.only(&KEYS)?;
+    let object = field.object_of(&KEYS)?;
     let mut sources = Map::new();
     for key in KEYS {
         let source = match object.optional(key) {
@@ -197,11 +187,8 @@ fn parse_source(field: &Field<'_>, key: &str) -> Result<Value, Error> {
     let mut seen = HashSet::new();
     let mut tools = Vec::new();
     for item in object.required("tools")?.list(1, URL_SOURCE_TOOLS_MAX)?.each() {
-        let reference = item.object()?;
-        reference.only(&["type", "name"])?;
-        if let Some(kind) = reference.optional("type") {
-            kind.choice(&["tool_reference"])?;
-        }
+        let reference = item.object_of(&["type", "name"])?;
+        reference.opt("type", |kind| kind.choice(&["tool_reference"]))?;
         let name = reference.required("name")?;
         let text = match key {
             "server_tool_results" => name.choice(&["web_search", "web_fetch"])?,

@@ -5,7 +5,9 @@
 
 pub mod confine;
 pub mod contain;
+pub mod control;
 pub mod layer;
+pub mod place;
 pub mod protocol;
 pub mod serve;
 pub mod start;
@@ -13,6 +15,8 @@ pub mod start;
 mod calls;
 mod connection;
 mod drains;
+mod exec;
+mod files;
 mod limits;
 mod output;
 mod process;

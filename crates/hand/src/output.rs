@@ -79,7 +79,8 @@ impl Output {
 }
 
 impl Overflow {
-    fn new(path: PathBuf) -> Self {
+    /// A file that will be at `path`.
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, file: None, written: 0, failed: false }
     }
 

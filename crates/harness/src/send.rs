@@ -5,7 +5,6 @@ use std::sync::Arc;
 use api::entry::NewEntry;
 use api::entry::raw;
 use api::entry::render;
-use api::errors::Error;
 use api::events::ClientEvent;
 use api::events::ClientEventKind;
 use api::ids::EventId;
@@ -25,9 +24,9 @@ use store::SessionRecord;
 use store::Waiting;
 use store::Wants;
 
+use crate::Error;
 use crate::Harness;
 use crate::crash;
-use crate::error;
 use crate::shell;
 
 impl Harness {
@@ -38,7 +37,7 @@ impl Harness {
         events: Vec<ClientEvent>,
     ) -> Result<Vec<String>, Error> {
         if session.status == SessionStatus::Terminated || session.archived_at.is_some() {
-            return Err(error::ended(&session.id));
+            return Err(Error::Ended { id: session.id.clone() });
         }
         for (index, event) in events.iter().enumerate() {
             check(index, event, session)?;
@@ -56,7 +55,7 @@ impl Harness {
         let answers = entries.iter().filter_map(rendered).collect();
         let known = events.iter().filter_map(|event| answer(event, session));
         let stored = self.append_answers(session.key, entries, known.collect(), Patch::default()).await;
-        stored.map_err(|source| refusal(&events, &session.id, &source))?;
+        stored.map_err(|source| refusal(&events, &session.id, source))?;
         Ok(answers)
     }
 
@@ -78,7 +77,7 @@ impl Harness {
         patch: Patch,
     ) -> Result<(), store::Error> {
         let fence = Fence::Client { claim: Some(self.0.claim()), answers };
-        let append = Append { session, fence, entries, patch, expected_head: None };
+        let append = Append { session, fence, entries, patch, jobs: Vec::new(), expected_head: None };
         let inner = Arc::clone(&self.0);
         let stored = self.0.see_through("append for a client", async move {
             let appended = inner.parts.store.append(append).await?;
@@ -137,8 +136,11 @@ fn waiting<'a>(event: &ClientEvent, session: &'a SessionRecord) -> Option<&'a Wa
 }
 
 /// The answer to events that the store refused.
-fn refusal(events: &[ClientEvent], session: &SessionId, error: &store::Error) -> Error {
-    let store::Error::Waiting { calls } = error else { return error::wire("send events to", session, error) };
+fn refusal(events: &[ClientEvent], session: &SessionId, error: store::Error) -> Error {
+    let calls = match error {
+        store::Error::Waiting { calls } => calls,
+        error => return Error::of_session("send events to", session, error),
+    };
     let index = events.iter().position(|event| event.kind == ClientEventKind::Message).unwrap_or_default();
     let calls = calls.iter().map(EventId::as_str).collect::<Vec<_>>().join(", ");
     Error::invalid(format!(

@@ -1,4 +1,6 @@
-//! Sessions as clients make, change and end them.
+//! Sessions: how clients make, change and end them.
+
+mod create;
 
 use std::sync::Arc;
 
@@ -6,16 +8,10 @@ use api::body::Metadata;
 use api::emitted::Emitted;
 use api::entry::NewEntry;
 use api::entry::raw;
-use api::environments::SessionEnvironment;
-use api::errors::Error;
 use api::event_kinds::EventKind;
-use api::events::ClientEvent;
-use api::ids::EnvironmentId;
 use api::ids::EventId;
 use api::ids::SessionId;
 use api::ids::ThreadId;
-use api::ids::WorkspaceId;
-use api::sessions::Progress;
 use api::sessions::SessionAgent;
 use api::sessions::SessionChanges;
 use api::sessions::SessionStatus;
@@ -28,91 +24,24 @@ use store::Append;
 use store::Claim;
 use store::Fence;
 use store::Lease;
-use store::NewSession;
 use store::Patch;
 use store::SessionRecord;
 use store::ThreadChange;
 use store::ThreadRecord;
 
+pub use self::create::sandbox_settings;
+pub use self::create::snapshot;
+use crate::Error;
 use crate::Harness;
 use crate::Parts;
 use crate::brain::AgentSnapshot;
 use crate::brain::RuntimeFacts;
 use crate::brain::ToolEntry;
 use crate::environments::Extra;
-use crate::error;
-use crate::send;
+use crate::error::stored;
 use crate::shell;
 
-/// What a new session is made of; everything in it is already checked.
-#[derive(Clone, Debug)]
-pub struct CreateSession {
-    /// Whose it is.
-    pub workspace: WorkspaceId,
-    /// Its agent, resolved.
-    pub agent: SessionAgent,
-    /// Its environment.
-    pub environment_id: EnvironmentId,
-    /// What it keeps of that environment.
-    pub environment: SessionEnvironment,
-    /// Its title.
-    pub title: Option<String>,
-    /// Its metadata.
-    pub metadata: Metadata,
-    /// Events that it starts with. With any, it is born running.
-    pub initial_events: Vec<ClientEvent>,
-}
-
 impl Harness {
-    /// Makes a session, durable before this returns, and sets it to work when it has initial events.
-    pub async fn create_session(&self, new: CreateSession) -> Result<SessionRecord, Error> {
-        let CreateSession { workspace, agent, environment_id, environment, title, metadata, initial_events } =
-            new;
-        let parts = &self.0.parts;
-        let now = parts.clock.now();
-        let id: SessionId = parts.ids.make();
-        let thread: ThreadId = parts.ids.make();
-        let is_born_running = !initial_events.is_empty();
-        let snapshot = snapshot(&agent, &environment, parts);
-        let mut entries = vec![created(&snapshot, &thread, parts.ids.make(), now)];
-        entries.extend(initial_events.iter().map(|event| send::entry(event, &thread, &parts.ids, now)));
-        let record = SessionRecord {
-            key: 0,
-            id: id.clone(),
-            workspace,
-            agent_id: agent.id.clone(),
-            agent_version: agent.version,
-            environment_id,
-            thread,
-            status: if is_born_running { SessionStatus::Running } else { SessionStatus::Idle },
-            title,
-            metadata: raw(&metadata).get().to_owned(),
-            agent: agent.render(),
-            extra: raw(&Extra { environment }).get().to_owned(),
-            progress: raw(&Progress::default()).get().to_owned(),
-            created_at: now,
-            updated_at: now,
-            archived_at: None,
-            head: 0,
-            epoch: 0,
-            holder: None,
-            runnable: is_born_running,
-            waiting: Vec::new(),
-        };
-        let claim = is_born_running.then(|| self.0.claim());
-        let new = NewSession { record, entries, claim };
-        let inner = Arc::clone(&self.0);
-        let made = self.0.see_through("make a session", async move {
-            let record = inner.parts.store.create_session(new).await?;
-            if let Some(node) = record.holder.clone() {
-                shell::wake(&inner, record.key, Some(Lease { node, epoch: record.epoch }));
-            }
-            Ok(record)
-        });
-        let record = made.await.map_err(|source| error::wire("make", &id, &source))?;
-        Ok(record)
-    }
-
     /// Changes title, metadata or the agent's tools. An update that changes nothing writes nothing.
     pub async fn update_session(
         &self,
@@ -120,21 +49,19 @@ impl Harness {
         update: SessionUpdate,
     ) -> Result<SessionRecord, Error> {
         if session.status == SessionStatus::Terminated || session.archived_at.is_some() {
-            return Err(error::ended(&session.id));
+            return Err(Error::Ended { id: session.id.clone() });
         }
         let change = change(session, &update, &self.0.parts)?;
         let Some((event, facts, patch)) = change else {
             return Ok(session.clone());
         };
         if facts.is_some() && session.status != SessionStatus::Idle {
-            let message =
-                format!("agent: session `{}` is {}; wait until it is idle", session.id, session.status);
-            return Err(Error::invalid(message));
+            return Err(Error::NotIdle { id: session.id.clone(), status: session.status });
         }
         let parts = &self.0.parts;
         let entry = entry(parts, &session.thread, &event, facts.map(|facts| raw(&facts)));
         let stored = self.append_for_client(session.key, vec![entry], patch).await;
-        stored.map_err(|source| error::wire("update", &session.id, &source))?;
+        stored.map_err(|source| Error::of_session("update", &session.id, source))?;
         self.read(session).await
     }
 
@@ -156,7 +83,7 @@ impl Harness {
         };
         let entries = events.iter().map(|event| entry(parts, &session.thread, event, None));
         let threads = parts.store.threads(session.key).await;
-        let threads = threads.map_err(|source| error::wire("archive", &session.id, &source))?;
+        let threads = threads.map_err(|source| Error::of_session("archive", &session.id, source))?;
         let append = Append {
             session: session.key,
             fence: Fence::Lease { epoch },
@@ -169,10 +96,11 @@ impl Harness {
                 release: true,
                 ..Patch::default()
             },
+            jobs: Vec::new(),
             expected_head: None,
         };
         let ended = parts.store.append(append).await;
-        ended.map_err(|source| error::wire("archive", &session.id, &source))?;
+        ended.map_err(|source| Error::of_session("archive", &session.id, source))?;
         drop(self.0.resting.take(session.key));
         self.free_sandbox(session.id.clone(), session.key);
         self.read(session).await
@@ -187,12 +115,12 @@ impl Harness {
                 Ok(())
             }
             Err(store::Error::Running { .. }) => Err(running("delete", session)),
-            Err(source) => Err(error::wire("delete", &session.id, &source)),
+            Err(source) => Err(Error::of_session("delete", &session.id, source)),
         }
     }
 
     /// Takes the lease of a session that is at rest, so that nothing can start meanwhile.
-    async fn hold_idle(&self, attempt: &str, session: &SessionRecord) -> Result<i64, Error> {
+    async fn hold_idle(&self, attempt: &'static str, session: &SessionRecord) -> Result<i64, Error> {
         let parts = &self.0.parts;
         if session.status.is_working() || session.runnable {
             return Err(running(attempt, session));
@@ -200,7 +128,7 @@ impl Harness {
         // Under a name of its own, so that a message that arrives now does not start a driver on this lease.
         let claim = Claim { node: format!("{}/{attempt}", parts.node), ..self.0.claim() };
         let lease = parts.store.claim(session.key, &claim).await;
-        let lease = lease.map_err(|source| error::wire(attempt, &session.id, &source))?;
+        let lease = lease.map_err(|source| Error::of_session(attempt, &session.id, source))?;
         let Some(Lease { node: _, epoch }) = lease else {
             return Err(running(attempt, session));
         };
@@ -215,8 +143,8 @@ impl Harness {
 
     async fn read(&self, session: &SessionRecord) -> Result<SessionRecord, Error> {
         let found = self.0.parts.store.session(&session.workspace, &session.id).await;
-        let found = found.map_err(|source| error::wire("read", &session.id, &source))?;
-        found.ok_or_else(|| Error::not_found(format!("session `{}` was not found", session.id)))
+        let found = found.map_err(|source| Error::of_session("read", &session.id, source))?;
+        found.ok_or_else(|| Error::not_found("session", &session.id))
     }
 
     /// In the background: the sandbox may take a moment to die, and the session's end does not depend on it.
@@ -237,11 +165,8 @@ fn ended(thread: ThreadRecord, now: Timestamp) -> ThreadChange {
     ThreadChange { id, agent: None, status: SessionStatus::Terminated, progress, archived_at: Some(now) }
 }
 
-fn running(attempt: &str, session: &SessionRecord) -> Error {
-    Error::invalid(format!(
-        "session `{}` is running and cannot be {attempt}d; send user.interrupt and wait until it is idle",
-        session.id
-    ))
+fn running(attempt: &'static str, session: &SessionRecord) -> Error {
+    Error::Running { attempt, id: session.id.clone() }
 }
 
 /// An event that the server makes now.
@@ -275,7 +200,7 @@ fn created(agent: &AgentSnapshot, thread: &ThreadId, id: EventId, now: Timestamp
 }
 
 /// The agent as the loop needs it, with its tools resolved and what the model is told of its sandbox.
-fn snapshot(agent: &SessionAgent, environment: &SessionEnvironment, parts: &Parts) -> AgentSnapshot {
+fn agent_snapshot(agent: &SessionAgent, environment: &SessionEnvironment, parts: &Parts) -> AgentSnapshot {
     let in_sandbox = tools::enabled_in_sandbox(&agent.tools).into_iter();
     let in_sandbox = in_sandbox.filter_map(|(name, policy)| ToolEntry::in_sandbox(name.as_str(), policy));
     let at_client = agent.tools.iter().filter_map(|tool| match tool {
@@ -299,8 +224,7 @@ fn change(
     update: &SessionUpdate,
     parts: &Parts,
 ) -> Result<Option<(Emitted, Option<AgentSnapshot>, Patch)>, Error> {
-    let metadata: Metadata =
-        serde_json::from_str(&session.metadata).map_err(|error| unreadable(session, &error))?;
+    let metadata: Metadata = stored("session", &session.id, &session.metadata)?;
     let changes = update.changes(session.title.as_deref(), &metadata, &agent_of(session)?)?;
     if changes.is_empty() {
         return Ok(None);
@@ -318,16 +242,10 @@ fn change(
         ..Patch::default()
     };
     let Some(agent) = agent else { return Ok(Some((event, None, patch))) };
-    let Extra { environment } =
-        serde_json::from_str(&session.extra).map_err(|error| unreadable(session, &error))?;
-    Ok(Some((event, Some(snapshot(&agent, &environment, parts)), patch)))
+    let Extra { environment } = stored("session", &session.id, &session.extra)?;
+    Ok(Some((event, Some(agent_snapshot(&agent, &environment, parts)), patch)))
 }
 
 fn agent_of(session: &SessionRecord) -> Result<SessionAgent, Error> {
-    serde_json::from_str(&session.agent).map_err(|error| unreadable(session, &error))
-}
-
-fn unreadable(session: &SessionRecord, error: &serde_json::Error) -> Error {
-    tracing::error!(session.id = %session.id, error = %error, "read session {} from its row failed", session.id);
-    Error::internal(format!("the stored session `{}` cannot be read", session.id))
+    stored("session", &session.id, &session.agent)
 }

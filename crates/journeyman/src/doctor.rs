@@ -1,5 +1,6 @@
 //! `doctor`: what this host can do, what is missing, what that costs, and how to get it.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use store::Blobs;
 use crate::blobs;
 use crate::config::Config;
 use crate::config::without_password;
+use crate::data;
 use crate::environment::Environment;
 use crate::hands::Hands;
 use crate::serve;
@@ -31,12 +33,28 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) async fn run(config: &Config, environment: &Environment) -> Result<ExitCode> {
     let terminal = Terminal::new(Output::Out, environment.get("NO_COLOR").is_some());
     // What a folder can do depends on the file system that it will be on.
-    serve::make_folder(&config.settings.server.data)?;
+    data_folder(&config.settings.server.data, terminal)?;
     let sandbox = sandbox(config, terminal);
     let store = store(config, terminal).await;
     let blobs = blobs(config, environment, terminal).await;
     models(config, terminal);
     Ok(if sandbox && store && blobs { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Closes the folder as a start does, and says so.
+fn data_folder(path: &Path, terminal: Terminal) -> Result<()> {
+    let former = data::open_mode(path);
+    data::open(path)?;
+    terminal.line(&terminal.paint(Style::Bold, "Data"));
+    let detail = match former {
+        Some(mode) => {
+            format!("{} was open to other accounts (mode {mode:04o}) and is closed now", path.display())
+        }
+        None => format!("{} is closed to other accounts", path.display()),
+    };
+    row(terminal, former.is_none(), "folder", &detail);
+    terminal.line("");
+    Ok(())
 }
 
 fn sandbox(config: &Config, terminal: Terminal) -> bool {

@@ -13,7 +13,7 @@ use sandbox::docker::Docker;
 
 use crate::config::Settings;
 use crate::config::settings::BackendKind;
-use crate::serve::make_folder;
+use crate::data;
 
 /// Where the tools of this server's sessions run. Clones are handles to the same one.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub(crate) enum Hands {
 impl Hands {
     /// The configured back end. Nothing is started yet.
     pub(crate) fn open(settings: &Settings) -> Result<Self> {
-        let data = make_folder(&settings.server.data)?;
+        let data = data::open(&settings.server.data)?;
         let data = data.canonicalize().with_context(|| format!("find {}", data.display()))?;
         let alive_max = settings.sandbox.alive_max;
         let defaults = sandbox::Config::new(&data).context("set up the sandboxes")?;

@@ -28,12 +28,13 @@ use sandbox::images::Step;
 use self::arguments::Image;
 use self::reference::Reference;
 use crate::config::Config;
+use crate::data;
 use crate::environment::Environment;
 use crate::serve;
 
 /// `image build | import | pull | list | show | remove | gc`
 pub(crate) async fn run(config: &Config, environment: &Environment, command: &Image) -> Result<ExitCode> {
-    let data = serve::make_folder(&config.settings.server.data)?;
+    let data = data::open(&config.settings.server.data)?;
     let data = data.canonicalize().with_context(|| format!("find {}", data.display()))?;
     let images = Images::open(&data);
     match command {

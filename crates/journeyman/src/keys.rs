@@ -14,6 +14,7 @@ use api::ids::WorkspaceId;
 use api::time::Clock;
 use sha2::Digest;
 use sha2::Sha256;
+use store::KeyColumns;
 use store::KeyRecord;
 use store::Store;
 
@@ -50,12 +51,12 @@ pub(crate) async fn run(config: &Config, command: &Keys) -> Result<ExitCode> {
         Keys::List { .. } => {
             println!("{:<29} {:<28} {:<28} name", "id", "created", "revoked");
             for key in store.list_keys().await.context("list keys")? {
-                let revoked = key.revoked_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+                let revoked = key.archived_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
                 println!(
                     "{:<29} {:<28} {revoked:<28} {}",
                     key.id.as_str(),
                     key.created_at.to_string(),
-                    key.name
+                    key.columns.name
                 );
             }
         }
@@ -93,15 +94,9 @@ pub(crate) async fn ensure(
 async fn insert(store: &Store, clock: &Clock, ids: &Ids, key: &str, name: &str) -> Result<()> {
     let keys = store.list_keys().await.context("list keys")?;
     let workspace: WorkspaceId = keys.first().map_or_else(|| ids.make(), |key| key.workspace.clone());
-    let record = KeyRecord {
-        id: ids.make(),
-        workspace,
-        name: name.to_owned(),
-        hash: hash(key),
-        created_at: clock.now(),
-        revoked_at: None,
-    };
-    store.insert_key(&record).await.with_context(|| format!("keep the key {name}"))
+    let columns = KeyColumns { name: name.to_owned(), hash: hash(key) };
+    let record = KeyRecord::new(ids.make(), workspace, clock.now(), columns);
+    store.insert(&record).await.with_context(|| format!("keep the key {name}"))
 }
 
 /// A key for a server of this process: the fixed one, the one that this first start made, or a new one.
@@ -132,7 +127,7 @@ async fn insert_fixed(store: &Store, clock: &Clock, ids: &Ids, key: &str) -> Res
         }
     }
     match store.find_key(&hash).await.context("look for the key")? {
-        Some(found) if found.revoked_at.is_some() => bail!("the key in JOURNEYMAN_API_KEY was revoked"),
+        Some(found) if found.archived_at.is_some() => bail!("the key in JOURNEYMAN_API_KEY was revoked"),
         Some(_) | None => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ mod choice;
 mod cli;
 mod client;
 mod config;
+mod data;
 mod doctor;
 mod environment;
 mod escape;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Egress { arguments } => return egress::main(arguments),
         command => command,
     };
+    data::make_files_private();
     match dispatch(command, &Environment::read()) {
         Ok(code) => code,
         Err(error) => {

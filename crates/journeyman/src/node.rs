@@ -16,6 +16,8 @@ use anyhow::bail;
 use api::ids::Ids;
 use api::ids::RequestId;
 
+use crate::data::NODE;
+
 /// A data folder that is ours for as long as this lives.
 pub(crate) struct Node {
     /// What the names of all starts on this folder begin with.
@@ -28,7 +30,7 @@ pub(crate) struct Node {
 impl Node {
     /// Takes the folder; fails when another server has it.
     pub(crate) fn claim(data: &Path, ids: &Ids) -> Result<Self> {
-        let path = data.join("node");
+        let path = data.join(NODE);
         let mut options = File::options();
         let mut file = options
             .read(true)

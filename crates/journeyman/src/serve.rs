@@ -1,6 +1,5 @@
 //! The server: its parts put together, started, and stopped in order.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::blobs;
 use crate::config::Config;
 use crate::config::Settings;
+use crate::data;
 use crate::environment::Environment;
 use crate::hands::Hands;
 use crate::keys;
@@ -83,7 +83,7 @@ pub(crate) async fn start(
 ) -> Result<Running> {
     let clock = Clock::system();
     let ids = Ids::new(clock.clone());
-    let node = Node::claim(make_folder(&settings.server.data)?, &ids)?;
+    let node = Node::claim(data::open(&settings.server.data)?, &ids)?;
     let store = open_store(settings).await?;
     let released =
         store.release_node(&node.prefix).await.context("take over from the last server on this data")?;
@@ -179,7 +179,7 @@ impl Running {
 pub(crate) async fn open_store(settings: &Settings) -> Result<Store> {
     let target = match &settings.database.url {
         Some(url) => Target::Postgres(url.clone()),
-        None => Target::Sqlite(make_folder(&settings.server.data)?.join("journeyman.db")),
+        None => Target::Sqlite(data::open(&settings.server.data)?.join("journeyman.db")),
     };
     Store::open(&target, Clock::system()).await.context("open the store")
 }
@@ -194,12 +194,6 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// Makes the data folder if it is not there.
-pub(crate) fn make_folder(path: &Path) -> Result<&Path> {
-    std::fs::create_dir_all(path).with_context(|| format!("make the data folder {}", path.display()))?;
-    Ok(path)
 }
 
 fn life(settings: &Settings, node: &str, blobs: Option<Blobs>) -> harness::Life {

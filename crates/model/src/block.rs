@@ -8,8 +8,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use crate::input;
 use crate::raw;
 use crate::raw::Fields;
+use crate::tools::Tools;
 
 /// A block that is not complete yet.
 #[derive(Debug)]
@@ -25,10 +27,6 @@ pub(crate) struct Block {
     /// Text that is not told yet: it ends within a character.
     held: String,
 }
-
-/// The tool input that deltas brought is no JSON object.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BrokenInput;
 
 impl Block {
     /// Begins a block; `None` when `start` is no object with a `type`.
@@ -78,24 +76,67 @@ impl Block {
         (self.kind == "text" && !text.is_empty()).then(|| text.into_owned())
     }
 
-    /// The complete block. `may_be_cut` says that the reply ended at its limit: a tool input that is cut off is then
-    /// replaced by an empty one instead of being an error.
-    pub(crate) fn finish(mut self, may_be_cut: bool) -> Result<Box<RawValue>, BrokenInput> {
-        if let Some(input) = self.input.take() {
-            let text = raw::decode(&input).ok_or(BrokenInput)?;
-            let text = text.trim();
-            let is_object = text.starts_with('{') && serde_json::from_str::<&RawValue>(text).is_ok();
-            match (is_object, text.is_empty(), may_be_cut) {
-                (true, _, _) => self.set("input", text.to_owned()),
-                (false, true, _) if self.value("input").is_some() => {}
-                (false, true, _) | (false, false, true) => self.set("input", "{}".to_owned()),
-                (false, false, false) => return Err(BrokenInput),
+    /// Whether a delta of this type adds to a block of this kind. Deltas of the future fit anywhere.
+    pub(crate) fn fits(&self, delta: &str) -> bool {
+        match delta {
+            "text_delta" | "citations_delta" => self.kind == "text",
+            "thinking_delta" | "signature_delta" => self.kind == "thinking",
+            // Calls of the provider's own tools have other names.
+            "input_json_delta" => self.value("input").is_some() || self.kind.ends_with("tool_use"),
+            _ => true,
+        }
+    }
+
+    /// The empty block that a delta without one belongs to; `None` when its name and id could only be guessed.
+    pub(crate) fn of_delta(delta: &str) -> Option<Self> {
+        let start = match delta {
+            "text_delta" => r#"{"type":"text","text":""}"#,
+            "thinking_delta" | "signature_delta" => r#"{"type":"thinking","thinking":"","signature":""}"#,
+            _ => return None,
+        };
+        Self::start(&raw::block(start.to_owned())?)
+    }
+
+    /// Whether nothing was added since the block began.
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.is_changed && self.input.is_none() && self.held.is_empty()
+    }
+
+    /// Whether it begins as `other` did.
+    pub(crate) fn starts_like(&self, other: &Self) -> bool {
+        self.start == other.start
+    }
+
+    /// Whether it is a text that says nothing.
+    pub(crate) fn is_blank(&self) -> bool {
+        let text = self.value("text").and_then(raw::decode);
+        self.kind == "text" && text.is_none_or(|text| text.trim().is_empty())
+    }
+
+    /// The complete block. A tool input that is no JSON object becomes a JSON string of what the model wrote, so that
+    /// whoever refuses the call can say what is wrong with it. `None` when the block cannot be written at all.
+    pub(crate) fn finish(mut self, tools: &Tools) -> Option<Box<RawValue>> {
+        let name = self.value("name").filter(|_| self.kind == "tool_use").and_then(raw::decode);
+        if let Some(name) = name.as_deref().filter(|name| tools.meant(name) != *name) {
+            let name = raw::quote(tools.meant(name));
+            self.set("name", name);
+        }
+        // Some gateways send the whole input at once, as a text.
+        let at_once = self.value("input").filter(|input| input.starts_with('"')).map(str::to_owned);
+        if let Some(written) = self.input.take().or(at_once) {
+            let text = raw::decode(&written)?;
+            match input::object(&text) {
+                Some(object) => self.set("input", object),
+                None if text.trim().is_empty()
+                    && self.value("input").is_some_and(|input| input.starts_with('{')) => {}
+                None if text.trim().is_empty() => self.set("input", "{}".to_owned()),
+                None => self.set("input", raw::quote(&text)),
             }
         }
         // Readers take half of a character for no text at all, and would miss the whole block.
         let is_broken = |value: &str| value.starts_with('"') && !raw::is_proper_string(value);
         if !self.is_changed && !self.fields.iter().any(|(_, value)| is_broken(value)) {
-            return raw::block(self.start).ok_or(BrokenInput);
+            return raw::block(self.start);
         }
         let mut text = String::from("{");
         for (name, value) in &self.fields {
@@ -111,7 +152,7 @@ impl Block {
             }
         }
         text.push('}');
-        raw::block(text).ok_or(BrokenInput)
+        raw::block(text)
     }
 
     /// What can be told of the held text and `text`; a trailing half of a character is held until the next time.
@@ -171,25 +212,25 @@ impl Block {
 mod tests {
     use super::*;
 
-    fn assemble(start: &str, deltas: &[&str], may_be_cut: bool) -> Result<String, BrokenInput> {
+    fn assemble(start: &str, deltas: &[&str]) -> String {
         let start = RawValue::from_string(start.to_owned()).unwrap();
         let mut block = Block::start(&start).unwrap();
         for delta in deltas {
             block.apply(&serde_json::from_str(delta).unwrap());
         }
-        block.finish(may_be_cut).map(|block| block.get().to_owned())
+        block.finish(&Tools::of(&[])).unwrap().get().to_owned()
     }
 
     #[test]
     fn a_block_without_deltas_keeps_every_byte() {
         let start = r#"{"type" : "nonsense_2031","n":1.0e5, "s":"\u00fc"}"#;
-        assert_eq!(assemble(start, &[], false).as_deref(), Ok(start));
+        assert_eq!(assemble(start, &[]), start);
     }
 
     #[test]
     fn half_of_a_character_is_replaced_also_where_no_delta_came() {
-        let block = assemble(r#"{"type":"text","text":"a\ud83e"}"#, &[], false);
-        assert_eq!(block.as_deref(), Ok("{\"type\":\"text\",\"text\":\"a\u{fffd}\u{fffd}\u{fffd}\"}"));
+        let block = assemble(r#"{"type":"text","text":"a\ud83e"}"#, &[]);
+        assert_eq!(block, "{\"type\":\"text\",\"text\":\"a\u{fffd}\u{fffd}\u{fffd}\"}");
     }
 
     #[test]
@@ -202,10 +243,8 @@ mod tests {
                 r#"{"type":"text_delta","text":"\n\""}"#,
                 r#"{"type":"citations_delta","citation":{"n":2}}"#,
             ],
-            false,
         );
-        let expected = r#"{"type":"text","text":"a\u00e9\n\"","citations":[{"n": 1},{"n":2}],"x":1.50}"#;
-        assert_eq!(block.as_deref(), Ok(expected));
+        assert_eq!(block, r#"{"type":"text","text":"a\u00e9\n\"","citations":[{"n": 1},{"n":2}],"x":1.50}"#);
     }
 
     #[test]
@@ -213,25 +252,27 @@ mod tests {
         let block = assemble(
             r#"{"type":"new","log":"a","list":[1],"state":null}"#,
             &[r#"{"type":"new_delta","log":"b","list":[2, 3],"state":{"k":1},"more":true}"#],
-            false,
         );
-        assert_eq!(
-            block.as_deref(),
-            Ok(r#"{"type":"new","log":"ab","list":[1,2, 3],"state":{"k":1},"more":true}"#)
-        );
+        assert_eq!(block, r#"{"type":"new","log":"ab","list":[1,2, 3],"state":{"k":1},"more":true}"#);
     }
 
     #[test]
-    fn a_tool_input_is_kept_verbatim_and_a_broken_one_is_only_forgiven_at_the_limit() {
+    fn a_tool_input_is_kept_verbatim_and_a_broken_one_as_a_text() {
         let start = r#"{"type":"tool_use","id":"t","name":"bash","input":{}}"#;
-        let half = r#"{"type":"input_json_delta","partial_json":"{\"a\" : 1.0,\n \"b\":\"\\u00"}"#;
-        let rest = r#"{"type":"input_json_delta","partial_json":"e9\"}"}"#;
+        let delta = |json: &str| format!(r#"{{"type":"input_json_delta","partial_json":{json}}}"#);
+        let half = delta(r#""{\"a\" : 1.0,\n \"b\":\"\\u00""#);
+        let rest = delta(r#""e9\"}""#);
         let whole = r#"{"type":"tool_use","id":"t","name":"bash","input":{"a" : 1.0,  "b":"\u00e9"}}"#;
-        assert_eq!(assemble(start, &[half, rest], false).as_deref(), Ok(whole));
-        assert_eq!(assemble(start, &[half], true).as_deref(), Ok(start));
-        assert_eq!(assemble(start, &[half], false), Err(BrokenInput));
-        let empty = r#"{"type":"input_json_delta","partial_json":""}"#;
-        assert_eq!(assemble(start, &[empty], false).as_deref(), Ok(start));
+        assert_eq!(assemble(start, &[&half, &rest]), whole);
+        let broken = r#"{"type":"tool_use","id":"t","name":"bash","input":"{\"a\" : 1.0,\n \"b\":\"\\u00"}"#;
+        assert_eq!(assemble(start, &[&half]), broken);
+        assert_eq!(assemble(start, &[&delta(r#""""#)]), start);
+        let object = r#"{"type":"tool_use","id":"t","name":"bash","input":{"a":1}}"#;
+        for written in [r#""\"{\\\"a\\\":1}\"""#, r#""```json\n{\"a\":1}\n```""#] {
+            assert_eq!(assemble(start, &[&delta(written)]), object, "{written}");
+        }
+        let at_once = r#"{"type":"tool_use","id":"t","name":"bash","input":"{\"a\":1}"}"#;
+        assert_eq!(assemble(at_once, &[]), object);
     }
 
     #[test]
@@ -242,7 +283,7 @@ mod tests {
         assert_eq!(apply(r#"{"type":"text_delta","text":"a\ud83e"}"#), None);
         assert_eq!(apply(r#"{"type":"text_delta","text":"\udd80"}"#).as_deref(), Some("a🦀"));
         assert_eq!(apply(r#"{"type":"text_delta","text":"\ud83e"}"#), None);
-        let block = block.finish(false).unwrap();
+        let block = block.finish(&Tools::of(&[])).unwrap();
         assert_eq!(block.get(), "{\"type\":\"text\",\"text\":\"a🦀\u{fffd}\u{fffd}\u{fffd}\"}");
     }
 }

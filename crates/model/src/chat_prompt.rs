@@ -15,26 +15,35 @@ use serde_json::value::RawValue;
 
 use crate::config::ChatConfig;
 use crate::config::MaxTokensField;
+use crate::config::SendReasoning;
 use crate::raw;
 use crate::raw::Fields;
 
 /// Why writing to a string cannot fail.
 const INFALLIBLE: &str = "a string takes any text";
 
-/// Writes the body.
-pub(crate) fn body(request: &Request, model: &str, max_tokens: Option<u64>, config: &ChatConfig) -> String {
+/// Writes the body; `conversation` is what is sent of the log.
+pub(crate) fn body(
+    request: &Request,
+    conversation: &[Message],
+    model: &str,
+    max_tokens: Option<u64>,
+    config: &ChatConfig,
+) -> String {
     let mut messages = Vec::new();
     if !request.system.is_empty() {
         messages.push(json!({"role": "system", "content": request.system}).to_string());
     }
-    for message in &request.messages {
+    for message in conversation {
         match message.role {
             Role::User => push_user(&mut messages, message),
-            Role::Assistant => messages.push(assistant(message, config.send_reasoning)),
+            Role::Assistant => messages.push(assistant(message, config)),
         }
     }
     let mut out = format!("{{\"model\":{},\"stream\":true", raw::quote(model));
-    out.push_str(",\"stream_options\":{\"include_usage\":true}");
+    if config.stream_options {
+        out.push_str(",\"stream_options\":{\"include_usage\":true}");
+    }
     if let Some(max_tokens) = max_tokens {
         let field = match config.max_tokens_field {
             MaxTokensField::MaxTokens => "max_tokens",
@@ -65,14 +74,18 @@ fn tool(definition: &RawValue) -> String {
     )
 }
 
-fn assistant(message: &Message, send_reasoning: bool) -> String {
-    let (mut text, mut thinking, mut calls) = (String::new(), String::new(), Vec::new());
+fn assistant(message: &Message, config: &ChatConfig) -> String {
+    let (mut text, mut calls) = (String::new(), Vec::new());
+    let mut thinking: Option<(String, String)> = None;
     for block in &message.content {
         let fields = Fields::of(block).unwrap_or_default();
         let string = |name: &str| fields.string(name).unwrap_or_default();
         match string("type").as_ref() {
             "text" => text.push_str(&string("text")),
-            "thinking" => thinking.push_str(&string("thinking")),
+            "thinking" => {
+                let field = string("field").into_owned();
+                thinking.get_or_insert_with(|| (field, String::new())).1.push_str(&string("thinking"));
+            }
             "tool_use" => {
                 let input = fields.get("input").map_or("{}", RawValue::get);
                 calls.push(json!({"id": string("id"), "type": "function",
@@ -83,9 +96,15 @@ fn assistant(message: &Message, send_reasoning: bool) -> String {
         }
     }
     let mut object = json!({"role": "assistant"});
-    object["content"] = if text.is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
-    if send_reasoning && !thinking.is_empty() {
-        object["reasoning_content"] = thinking.into();
+    object["content"] = if text.is_empty() && config.null_content { Value::Null } else { text.into() };
+    // Servers that think between calls want their own thinking back, and no more than that.
+    let is_wanted = match config.send_reasoning {
+        SendReasoning::Calls => !calls.is_empty(),
+        SendReasoning::Always => true,
+        SendReasoning::Never => false,
+    };
+    if let Some((field, thinking)) = thinking.filter(|_| is_wanted) {
+        object[field] = thinking.into();
     }
     if !calls.is_empty() {
         object["tool_calls"] = calls.into();

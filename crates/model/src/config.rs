@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::prices::Price;
 use crate::secret::Secret;
+use crate::timeouts::Timeouts;
 
 /// All of it. Empty by default: then every model is unknown.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -75,8 +76,8 @@ pub struct MessagesConfig {
     pub thinking: Thinking,
     /// Whether and for how long prompts are cached.
     pub prompt_cache: PromptCache,
-    /// Longest silence of the provider, before its first byte and between two pieces of its reply.
-    pub idle_timeout_ms: u64,
+    /// How long it may take.
+    pub timeouts: Timeouts,
 }
 
 /// How a key is sent.
@@ -138,10 +139,27 @@ pub struct ChatConfig {
     pub max_tokens_field: MaxTokensField,
     /// Send the agent's effort as `reasoning_effort`.
     pub send_effort: bool,
-    /// Send earlier thinking back as `reasoning_content`.
-    pub send_reasoning: bool,
-    /// Longest silence of the provider, before its first byte and between two pieces of its reply.
-    pub idle_timeout_ms: u64,
+    /// When the thinking that the server sent goes back to it, under the name that it used.
+    pub send_reasoning: SendReasoning,
+    /// Ask for counts of tokens with `stream_options`.
+    pub stream_options: bool,
+    /// Say `null` instead of an empty text for a message of the model that only calls tools.
+    pub null_content: bool,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+}
+
+/// When a server gets back the thinking that it sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendReasoning {
+    /// With messages that call tools.
+    #[default]
+    Calls,
+    /// With every message.
+    Always,
+    /// With none.
+    Never,
 }
 
 /// Name of the field that limits the output of a chat completion.
@@ -193,7 +211,7 @@ impl Default for MessagesConfig {
             max_tokens: 32_000,
             thinking: Thinking::default(),
             prompt_cache: PromptCache::default(),
-            idle_timeout_ms: 180_000,
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -208,8 +226,10 @@ impl Default for ChatConfig {
             max_tokens: None,
             max_tokens_field: MaxTokensField::default(),
             send_effort: false,
-            send_reasoning: false,
-            idle_timeout_ms: 300_000,
+            send_reasoning: SendReasoning::default(),
+            stream_options: true,
+            null_content: false,
+            timeouts: Timeouts::default(),
         }
     }
 }

@@ -32,7 +32,8 @@ impl UpstreamError {
         let text = |value: Option<&Value>| match value {
             Some(Value::String(text)) => clean(text),
             Some(Value::Number(number)) => number.to_string(),
-            _ => String::new(),
+            Some(value) => clean(&complaints(value)),
+            None => String::new(),
         };
         let error = match body.get("error") {
             Some(Value::String(message)) => Self { message: clean(message), ..Self::default() },
@@ -49,9 +50,15 @@ impl UpstreamError {
         (error != Self::default()).then_some(error)
     }
 
-    /// What an error in the middle of a stream means. What has no known name may pass.
+    /// What an error in the middle of a stream means: by its name, by the status that some give as its code. Any other may
+    /// pass.
     pub(crate) fn kind_in_stream(&self) -> FailureKind {
-        self.kind_by_name().unwrap_or(FailureKind::Unavailable)
+        let status = self.code.parse().ok().filter(|status| (400..600).contains(status));
+        match (self.kind_by_name(), status) {
+            (Some(kind), _) => kind,
+            (None, Some(status)) => self.kind_of_status(status),
+            (None, None) => FailureKind::Unavailable,
+        }
     }
 
     /// What an error answered with `status` means.
@@ -96,6 +103,17 @@ impl UpstreamError {
         let names = [self.kind.as_str(), self.code.as_str(), self.message.as_str()];
         names.iter().filter(|name| !name.is_empty()).flat_map(|name| [": ", name]).collect()
     }
+}
+
+/// The places and reasons of a list of faults in fields, in the form of `FastAPI`. The inputs that it quotes stay out.
+fn complaints(value: &Value) -> String {
+    let faults = value.as_array().or_else(|| value["detail"].as_array());
+    let one = |fault: &Value| {
+        let place = fault["loc"].as_array().into_iter().flatten();
+        let place: Vec<&str> = place.filter_map(Value::as_str).collect();
+        format!("{}: {}", place.join("."), fault["msg"].as_str().unwrap_or_default())
+    };
+    faults.into_iter().flatten().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// One line of bounded length.

@@ -18,7 +18,11 @@ pub(crate) const DRAIN_TIMEOUT_MS: u64 = 20;
 pub(crate) const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 /// How many characters of an upstream error message are passed on.
 pub(crate) const ERROR_MESSAGE_CHARS_MAX: usize = 500;
+/// Quirks of models that one provider is remembered for.
+pub(crate) const QUIRKS_MAX: usize = 1024;
 /// Conversations whose planned failures a scripted model counts; beyond that it forgets them all.
 pub(crate) const FAILURE_COUNTERS_MAX: usize = 4096;
 /// Longest wait that is believed when a provider names one: an hour.
 pub(crate) const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
+/// Models that metrics tell apart; all further ones are one.
+pub(crate) const MODELS_MEASURED_MAX: usize = 50;

@@ -26,6 +26,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) max_tokens: u64,
     /// `adaptive`, `disabled`, or nothing said.
     pub(crate) thinking: Option<&'static str>,
+    /// Effort, as far as the provider takes one.
+    pub(crate) effort: Option<&'a str>,
     /// Lifetime of the cache.
     pub(crate) cache: PromptCache,
 }
@@ -35,17 +37,17 @@ const INFALLIBLE: &str = "a string takes any text";
 /// Marked messages of the user.
 const MARKED_MESSAGES_MAX: usize = 2;
 
-/// Writes the body.
-pub(crate) fn body(request: &Request, settings: &Settings<'_>) -> String {
+/// Writes the body; `messages` is the conversation as it is sent.
+pub(crate) fn body(request: &Request, messages: &[Message], settings: &Settings<'_>) -> String {
     let mark = mark(settings.cache);
-    let mut out = String::with_capacity(size(request));
+    let mut out = String::with_capacity(size(request, messages));
     out.push_str("{\"model\":");
     raw::push_quoted(&mut out, settings.model);
     write!(out, ",\"max_tokens\":{},\"stream\":true", settings.max_tokens).expect(INFALLIBLE);
     if let Some(thinking) = settings.thinking {
         write!(out, ",\"thinking\":{{\"type\":\"{thinking}\"}}").expect(INFALLIBLE);
     }
-    if let Some(effort) = &request.effort {
+    if let Some(effort) = settings.effort {
         write!(out, ",\"output_config\":{{\"effort\":{}}}", raw::quote(effort)).expect(INFALLIBLE);
     }
     if let Some(speed) = request.speed.as_deref().filter(|speed| *speed != "standard") {
@@ -66,7 +68,7 @@ pub(crate) fn body(request: &Request, settings: &Settings<'_>) -> String {
         out.push_str(mark.unwrap_or_default());
         out.push_str("}]");
     }
-    push_messages(&mut out, &request.messages, mark);
+    push_messages(&mut out, messages, mark);
     out.push('}');
     out
 }
@@ -130,7 +132,7 @@ fn push_marked(out: &mut String, object: &RawValue, mark: Option<&str>) {
     }
 }
 
-fn size(request: &Request) -> usize {
-    let blocks = request.messages.iter().flat_map(|message| &message.content).chain(&request.tools);
+fn size(request: &Request, messages: &[Message]) -> usize {
+    let blocks = messages.iter().flat_map(|message| &message.content).chain(&request.tools);
     blocks.map(|block| block.get().len() + 64).sum::<usize>() + request.system.len() + 512
 }

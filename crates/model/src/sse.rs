@@ -23,9 +23,6 @@ pub(crate) enum Malformed {
     /// A line or an event is too large.
     #[error("read an event stream: an event is larger than {EVENT_BYTES_MAX} bytes")]
     TooLarge,
-    /// A line is not UTF-8.
-    #[error("read an event stream: a line is not UTF-8")]
-    NotUtf8,
 }
 
 /// The parser's state between two chunks.
@@ -39,6 +36,7 @@ pub(crate) struct Parser {
     started: bool,
     event: Event,
     has_data: bool,
+    has_foreign_lines: bool,
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -69,6 +67,11 @@ impl Parser {
         self.extend_line(rest)
     }
 
+    /// Whether lines came that no event stream has.
+    pub(crate) fn has_foreign_lines(&self) -> bool {
+        self.has_foreign_lines || !self.line.is_empty()
+    }
+
     fn extend_line(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         if self.line.len() + bytes.len() > LINE_BYTES_MAX {
             return Err(Malformed::TooLarge);
@@ -88,14 +91,16 @@ impl Parser {
             }
             return Ok(());
         }
-        let line = str::from_utf8(line).map_err(|_| Malformed::NotUtf8)?;
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        // As the standard decodes a stream: bytes that are no text cost a character, not the reply.
+        let line = String::from_utf8_lossy(line);
+        let (field, value) = line.split_once(':').unwrap_or((&line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => value.clone_into(&mut self.event.name),
             "data" => self.add_data(value)?,
-            // Comments have an empty field name; other fields are not for us.
-            _ => {}
+            // Comments have an empty field name.
+            "" | "id" | "retry" => {}
+            _ => self.has_foreign_lines = true,
         }
         Ok(())
     }
@@ -148,8 +153,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_refused() {
-        assert_eq!(parse([b"data: \xff\n".as_slice()]), Err(Malformed::NotUtf8));
+    fn bytes_that_are_no_text_are_replaced() {
+        assert_eq!(parse([b"data: a\xffb\n\n".as_slice()]), Ok(vec![event("", "a\u{fffd}b")]));
     }
 
     /// Streams made of the pieces that matter, so that their boundaries meet often.

@@ -1,9 +1,7 @@
-//! One HTTP provider: sends a request, reads the answer's events, and turns every way to fail into a [`Failure`].
+//! One HTTP provider: sends a request, and turns every way to fail into a [`Failure`].
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
 use std::error::Error as _;
-use std::time::Duration;
 
 use api::completion::Failure;
 use api::completion::FailureKind;
@@ -13,18 +11,17 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::header::HeaderMap;
 use reqwest::header::HeaderName;
 use reqwest::header::HeaderValue;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
+use crate::events::Events;
 use crate::failure;
 use crate::failure::UpstreamError;
 use crate::failure::failure;
-use crate::limits::DRAIN_TIMEOUT_MS;
 use crate::limits::ERROR_BODY_BYTES_MAX;
-use crate::limits::REPLY_BYTES_MAX;
 use crate::models::ConfigError;
 use crate::secret::Secret;
-use crate::sse;
-use crate::sse::Event;
+use crate::timeouts::Deadlines;
+use crate::timeouts::Timeouts;
 
 /// Where requests go and what they carry.
 #[derive(Debug)]
@@ -33,19 +30,9 @@ pub(crate) struct Upstream {
     url: Url,
     headers: HeaderMap,
     client: reqwest::Client,
-    idle_timeout: Duration,
+    timeouts: Timeouts,
     /// Taken out of every message.
     secrets: Vec<Secret>,
-}
-
-/// The events of an answer.
-#[derive(Debug)]
-pub(crate) struct Events<'a> {
-    upstream: &'a Upstream,
-    response: Response,
-    parser: sse::Parser,
-    ready: VecDeque<Event>,
-    bytes: usize,
 }
 
 /// What a provider is made of.
@@ -55,14 +42,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) path: &'a str,
     pub(crate) headers: Vec<(&'a str, Secret)>,
     pub(crate) more_headers: &'a BTreeMap<String, Secret>,
-    pub(crate) idle_timeout_ms: u64,
+    pub(crate) timeouts: Timeouts,
     pub(crate) client: &'a reqwest::Client,
 }
 
 impl Upstream {
     /// Checks what the operator configured.
     pub(crate) fn new(parts: Parts<'_>) -> Result<Self, ConfigError> {
-        let Parts { provider, base_url, path, headers, more_headers, idle_timeout_ms, client } = parts;
+        let Parts { provider, base_url, path, headers, more_headers, timeouts, client } = parts;
         let url = Url::parse(&format!("{}{path}", base_url.trim_end_matches('/'))).ok();
         let url = url.filter(|url| {
             let is_http = ["http", "https"].contains(&url.scheme());
@@ -85,13 +72,12 @@ impl Upstream {
                 secrets.push(Secret::new(bare));
             }
         }
-        let idle_timeout = Duration::from_millis(idle_timeout_ms);
         Ok(Self {
             provider: provider.to_owned(),
             url,
             headers: map,
             client: client.clone(),
-            idle_timeout,
+            timeouts,
             secrets,
         })
     }
@@ -101,28 +87,16 @@ impl Upstream {
         let mut headers = self.headers.clone();
         headers.extend(extra);
         let request = self.client.post(self.url.clone()).headers(headers).body(body);
-        let response = match timeout(self.idle_timeout, request.send()).await {
+        let deadlines = Deadlines::start(self.timeouts);
+        let response = match timeout_at(deadlines.next(), request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.broken("send a request to", error)),
-            Err(_) => return Err(self.silent("no answer")),
+            Err(_) => return Err(self.failure(FailureKind::Unavailable, &deadlines.passed())),
         };
         if !response.status().is_success() {
-            return Err(self.refused(response).await);
+            return Err(self.refused(response, &deadlines).await);
         }
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        if !kind.to_ascii_lowercase().starts_with("text/event-stream") {
-            let status = response.status().as_u16();
-            let what =
-                format!("answered {status} with something that is not an event stream; is base_url right?");
-            return Err(self.failure(FailureKind::Rejected, &what));
-        }
-        Ok(Events {
-            upstream: self,
-            response,
-            parser: sse::Parser::default(),
-            ready: VecDeque::new(),
-            bytes: 0,
-        })
+        Ok(Events::new(self, response, deadlines))
     }
 
     /// A failure of this provider; `what` goes on from its name.
@@ -137,10 +111,10 @@ impl Upstream {
         self.failure(error.kind_in_stream(), &what)
     }
 
-    async fn refused(&self, mut response: Response) -> Failure {
+    async fn refused(&self, mut response: Response, deadlines: &Deadlines) -> Failure {
         let mut body = Vec::new();
         while body.len() < ERROR_BODY_BYTES_MAX {
-            let Ok(Ok(Some(chunk))) = timeout(self.idle_timeout, response.chunk()).await else {
+            let Ok(Ok(Some(chunk))) = timeout_at(deadlines.next(), response.chunk()).await else {
                 break;
             };
             let room = ERROR_BODY_BYTES_MAX - body.len();
@@ -157,7 +131,8 @@ impl Upstream {
         Failure { retry_after_ms, ..self.failure(kind, &what) }
     }
 
-    fn broken(&self, action: &str, error: reqwest::Error) -> Failure {
+    /// A connection that failed.
+    pub(crate) fn broken(&self, action: &str, error: reqwest::Error) -> Failure {
         let error = error.without_url();
         let mut reason = error.to_string();
         let mut source = error.source();
@@ -169,49 +144,13 @@ impl Upstream {
         failure(FailureKind::Unavailable, self.scrub(message))
     }
 
-    fn silent(&self, what: &str) -> Failure {
-        let what = format!("was silent: {what} for {} ms", self.idle_timeout.as_millis());
-        self.failure(FailureKind::Unavailable, &what)
+    /// The provider's name, for the log.
+    pub(crate) fn name(&self) -> &str {
+        &self.provider
     }
 
     fn scrub(&self, message: String) -> String {
         let scrub = |message: String, secret: &Secret| message.replace(secret.expose(), "[secret]");
         self.secrets.iter().fold(message, scrub)
-    }
-}
-
-impl Events<'_> {
-    /// The next event; `None` at the end of the answer.
-    pub(crate) async fn next(&mut self) -> Result<Option<Event>, Failure> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Ok(Some(event));
-            }
-            let chunk = match timeout(self.upstream.idle_timeout, self.response.chunk()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => return Ok(None),
-                Ok(Err(error)) => return Err(self.upstream.broken("read the reply of", error)),
-                Err(_) => return Err(self.upstream.silent("its reply stalled")),
-            };
-            self.bytes += chunk.len();
-            if self.bytes > REPLY_BYTES_MAX {
-                let what = format!("sent a reply of more than {REPLY_BYTES_MAX} bytes");
-                return Err(self.upstream.failure(FailureKind::Rejected, &what));
-            }
-            let Self { parser, ready, upstream, .. } = self;
-            parser.push(&chunk, |event| ready.push_back(event)).map_err(|error| {
-                upstream.failure(FailureKind::Rejected, &format!("sent a reply that cannot be read: {error}"))
-            })?;
-        }
-    }
-
-    /// Reads what follows the last event, so that the connection can be used again. Whoever sends more, or nothing,
-    /// loses it.
-    pub(crate) async fn drain(mut self) {
-        let rest = async { while let Ok(Some(_)) = self.response.chunk().await {} };
-        if timeout(Duration::from_millis(DRAIN_TIMEOUT_MS), rest).await.is_err() {
-            let provider = &self.upstream.provider;
-            tracing::debug!(model.provider = %provider, "dropped a connection to {provider}: its reply did not end");
-        }
     }
 }

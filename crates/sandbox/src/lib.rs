@@ -82,6 +82,12 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Returns once the back end can prove of each call that is wanted from now on that it was never begun, where it can
+    /// prove that at all: see [`Adopted::sole_since`].
+    async fn stand_by(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// What there is of this session's sandbox. Never makes one. A frozen one thaws.
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error>;
 

@@ -1,6 +1,6 @@
-//! Who is asking: a server key, looked up by its hash, stands for a workspace.
+//! Authentication: a server key, looked up by its hash, stands for a workspace.
 //!
-//! A protected handler takes [`Caller`] as an argument, so a route cannot forget it. Keys are remembered for a few
+//! A protected handler takes [`Caller`] or [`BetaCaller`] as an argument, so a route cannot forget it. Keys are remembered for a few
 //! seconds, so that a request reads nothing but what it asks for.
 
 use std::collections::HashMap;
@@ -9,7 +9,6 @@ use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 
-use api::errors::Error;
 use api::ids::WorkspaceId;
 use api::time::Timestamp;
 use axum::extract::FromRequestParts;
@@ -30,19 +29,15 @@ use crate::limits::KEYS_CACHED_MAX;
 pub(crate) const WORKSPACE: HeaderName = HeaderName::from_static("anthropic-workspace-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Who asks, on a route of the managed-agents beta. Refuses a request that lacks the beta's header.
-#[derive(Clone, Debug)]
+/// An authenticated request, with the server that answers it. For routes that are in no beta.
 pub(crate) struct Caller {
+    pub(crate) server: Arc<Server>,
     /// The tenant; every read and write is within it.
     pub(crate) workspace: WorkspaceId,
 }
 
-/// Who asks, on a route that is in no beta.
-#[derive(Clone, Debug)]
-pub(crate) struct Holder {
-    /// The tenant; every read and write is within it.
-    pub(crate) workspace: WorkspaceId,
-}
+/// The same on a route of the managed-agents beta. Refuses a request that lacks the beta's header.
+pub(crate) struct BetaCaller(pub(crate) Caller);
 
 /// Where the extractors leave the workspace for the answer's header.
 #[derive(Clone, Default)]
@@ -54,18 +49,17 @@ impl FromRequestParts<Arc<Server>> for Caller {
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Failure> {
         let workspace = authenticate(parts, server).await?;
         beta::check_names(&parts.headers)?;
-        beta::check_managed_agents(&parts.headers)?;
-        Ok(Self { workspace })
+        Ok(Self { server: Arc::clone(server), workspace })
     }
 }
 
-impl FromRequestParts<Arc<Server>> for Holder {
+impl FromRequestParts<Arc<Server>> for BetaCaller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Failure> {
-        let workspace = authenticate(parts, server).await?;
-        beta::check_names(&parts.headers)?;
-        Ok(Self { workspace })
+        let caller = Caller::from_request_parts(parts, server).await?;
+        beta::check_managed_agents(&parts.headers)?;
+        Ok(Self(caller))
     }
 }
 
@@ -75,10 +69,9 @@ async fn authenticate(parts: &Parts, server: &Server) -> Result<WorkspaceId, Fai
     if let Some(wanted) = parts.headers.get(WORKSPACE)
         && wanted.as_bytes() != workspace.as_str().as_bytes()
     {
-        return Err(Error::forbidden(
+        return Err(Failure::forbidden(
             "anthropic-workspace-id: the API key does not belong to this workspace",
-        )
-        .into());
+        ));
     }
     if let Some(Resolved(slot)) = parts.extensions.get() {
         slot.get_or_init(|| workspace.clone());
@@ -87,18 +80,18 @@ async fn authenticate(parts: &Parts, server: &Server) -> Result<WorkspaceId, Fai
 }
 
 /// The key in `x-api-key`, else in `Authorization: Bearer`.
-fn presented(headers: &HeaderMap) -> Result<&[u8], Error> {
+fn presented(headers: &HeaderMap) -> Result<&[u8], Failure> {
     if let Some(key) = headers.get(API_KEY) {
         return Ok(key.as_bytes());
     }
     let Some(authorization) = headers.get(AUTHORIZATION) else {
-        return Err(Error::unauthenticated("x-api-key header is required"));
+        return Err(Failure::unauthenticated("x-api-key header is required"));
     };
     let (scheme, token) = authorization.as_bytes().split_at(authorization.len().min(7));
     if scheme.eq_ignore_ascii_case(b"bearer ") {
         return Ok(token.trim_ascii());
     }
-    Err(Error::unauthenticated("authorization: expected `Bearer` and an API key"))
+    Err(Failure::unauthenticated("authorization: expected `Bearer` and an API key"))
 }
 
 /// Keys that were found in the store lately. Unknown keys are not kept: whoever guesses could fill the memory.
@@ -117,9 +110,9 @@ impl Keys {
         if let Some(workspace) = self.remembered(&hash, now) {
             return Ok(workspace);
         }
-        let record = server.store.find_key(&hash).await?.filter(|record| record.revoked_at.is_none());
+        let record = server.store.find_key(&hash).await?.filter(|record| record.archived_at.is_none());
         let Some(record) = record else {
-            return Err(Error::unauthenticated("invalid x-api-key").into());
+            return Err(Failure::unauthenticated("invalid x-api-key"));
         };
         self.remember(hash, Known { workspace: record.workspace.clone(), found_at: now });
         Ok(record.workspace)

@@ -2,43 +2,33 @@
 //!
 //! One row more than the page holds is read, to know whether there is another page.
 
-use api::lists::Keyset;
+use api::lists::RecordList;
 use api::page;
 use api::page::Cursor;
+use api::page::Page;
 use api::page::Position;
-use api::query::Range;
 use api::time::Timestamp;
 use store::ListQuery;
 
-/// What the store is asked for.
-pub(crate) fn query(
-    created: &Range,
-    include_archived: bool,
-    order: page::Order,
-    place: Option<&Keyset>,
-    limit: usize,
-) -> ListQuery {
-    let Range { gt, gte, lt, lte } = *created;
+/// The query for a page, and for the row after it.
+pub(crate) fn query(list: &RecordList) -> ListQuery {
+    let RecordList { created_at, include_archived, order, limit, page } = list;
     ListQuery {
-        created_gt: gt,
-        created_gte: gte,
-        created_lt: lt,
-        created_lte: lte,
-        include_archived,
-        order: direction(cursor(place).map_or(order, Cursor::scan)),
-        after: place.map(|place| (place.at.0, place.id.clone())),
+        created_at: *created_at,
+        include_archived: *include_archived,
+        order: direction(page.as_ref().map_or(*order, |place| place.cursor.scan())),
+        after: page.as_ref().map(|place| (place.at.0, place.id.clone())),
         limit: limit + 1,
     }
 }
 
-/// The cursor that a page begins at.
-pub(crate) fn cursor(place: Option<&Keyset>) -> Option<&Cursor> {
-    place.map(|place| &place.cursor)
-}
-
-/// A place in a list by creation.
-pub(crate) fn created(at: Timestamp, id: &impl ToString) -> Position {
-    Position::Created { at, id: id.to_string() }
+/// The page that these rows of [`query`] make; `place` is the time of creation and the id of a row.
+pub(crate) fn page<T>(rows: Vec<T>, list: &RecordList, place: impl Fn(&T) -> (Timestamp, String)) -> Page<T> {
+    let cursor: Option<&Cursor> = list.page.as_ref().map(|place| &place.cursor);
+    Page::new(rows, list.limit, list.order, cursor, |row| {
+        let (at, id) = place(row);
+        Position::Created { at, id }
+    })
 }
 
 /// The store's word for a direction.

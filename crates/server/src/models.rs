@@ -9,29 +9,23 @@ use api::models::Model;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::RawQuery;
-use axum::extract::State;
-use axum::response::Response;
 use axum::routing::get;
 use model::ModelInfo;
 
 use crate::Server;
+use crate::answer::Answer;
 use crate::answer::json;
-use crate::auth::Holder;
+use crate::auth::Caller;
 use crate::error;
-use crate::error::Failure;
 use crate::request::NoQuery;
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
     Router::new().route("/v1/models", get(list)).route("/v1/models/{id}", get(retrieve))
 }
 
-async fn list(
-    State(server): State<Arc<Server>>,
-    _: Holder,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
+async fn list(caller: Caller, RawQuery(query): RawQuery) -> Answer {
     let wanted = ModelList::parse(query.as_deref())?;
-    let models: Vec<Model> = server.models.list().into_iter().map(wire).collect();
+    let models: Vec<Model> = caller.server.models.list().into_iter().map(wire).collect();
     for (name, id) in [("after_id", &wanted.after_id), ("before_id", &wanted.before_id)] {
         if let Some(id) = id
             && !models.iter().any(|model| model.id == *id)
@@ -43,13 +37,8 @@ async fn list(
     Ok(json(models::page(&models, &wanted)))
 }
 
-async fn retrieve(
-    State(server): State<Arc<Server>>,
-    _: Holder,
-    _: NoQuery,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
-    let model = server.models.describe(&id).ok_or_else(|| error::not_found("model", &id))?;
+async fn retrieve(caller: Caller, _: NoQuery, Path(id): Path<String>) -> Answer {
+    let model = caller.server.models.describe(&id).ok_or_else(|| error::not_found("model", &id))?;
     Ok(json(wire(model).render()))
 }
 

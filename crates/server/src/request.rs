@@ -1,4 +1,4 @@
-//! What surrounds every request: its id, its body, its metrics, and the answer when its handler fails or panics.
+//! The frame of every request: its id, its body, its metrics, and the answer when its handler fails or panics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ async fn guarded(id: &RequestId, handler: impl Future<Output = Response>) -> Res
             let what = what.unwrap_or("(no message)");
             tracing::error!(panic = what, "a handler panicked in request {id}: {what}");
             metrics::counter!(telemetry::PANICS).increment(1);
-            Failure(Error::internal(error::INTERNAL)).into_response()
+            Failure::internal(error::INTERNAL).into_response()
         }
     }
 }
@@ -131,36 +131,36 @@ impl FromRequest<Arc<Server>> for Body {
 }
 
 async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Failure> {
-    let too_large = || Error::too_large(format!("Request body exceeds the maximum of {bytes_max} bytes"));
+    let too_large = || Failure::too_large(format!("Request body exceeds the maximum of {bytes_max} bytes"));
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > bytes_max) {
-        return Err(too_large().into());
+        return Err(too_large());
     }
     let mut frames = request.into_body().into_data_stream();
     let mut whole = match frames.next().await {
         None => return Ok(Bytes::new()),
-        Some(first) => Whole::One(first.map_err(|error| cut_short(&error))?),
+        Some(first) => BodyBuffer::One(first.map_err(|error| cut_short(&error))?),
     };
     while let Some(frame) = frames.next().await {
         whole = whole.and(&frame.map_err(|error| cut_short(&error))?, announced);
         if whole.len() > bytes_max {
-            return Err(too_large().into());
+            return Err(too_large());
         }
     }
     if whole.len() > bytes_max {
-        return Err(too_large().into());
+        return Err(too_large());
     }
     Ok(whole.into_bytes())
 }
 
 /// Most bodies arrive in one piece and need no copy.
-enum Whole {
+enum BodyBuffer {
     One(Bytes),
     Many(BytesMut),
 }
 
-impl Whole {
+impl BodyBuffer {
     fn and(self, next: &Bytes, announced: Option<usize>) -> Self {
         let mut all = match self {
             Self::Many(all) => all,
@@ -191,7 +191,7 @@ impl Whole {
 
 fn cut_short(error: &axum::Error) -> Failure {
     tracing::debug!(%error, "read a request body: {error}");
-    Failure(Error::invalid("The request body ended before it was complete"))
+    Error::invalid("The request body ended before it was complete").into()
 }
 
 /// Refuses what we cannot read. `true` when the body is ISO-8859-1, which the original takes too.
@@ -237,7 +237,7 @@ mod tests {
         let response = error::rendered(response, &id);
         assert_eq!(response.status(), 500);
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        let expected = Error::internal("Internal server error").body(&id);
+        let expected = Failure::internal("Internal server error").body(&id);
         assert_eq!(String::from_utf8(body.to_vec()).unwrap(), expected);
     }
 

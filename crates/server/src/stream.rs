@@ -52,8 +52,8 @@ use crate::telemetry;
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// What a client asked to follow.
-pub(crate) struct Wish {
+/// A client's request to follow a thread.
+pub(crate) struct StreamRequest {
     /// Whose events.
     pub(crate) thread: ThreadId,
     /// Which previews.
@@ -66,16 +66,16 @@ pub(crate) struct Wish {
 pub(crate) async fn open(
     server: &Arc<Server>,
     session: &SessionRecord,
-    wish: Wish,
+    wanted: StreamRequest,
 ) -> Result<Response, Failure> {
-    let Wish { thread, previews, after } = wish;
+    let StreamRequest { thread, previews, after } = wanted;
     let Ok(slot) = Arc::clone(&server.streams).try_acquire_owned() else {
-        return Err(Error::overloaded("Too many event streams are open").into());
+        return Err(Failure::overloaded("Too many event streams are open"));
     };
     let follower = server.store.follow(session.key);
     // Read again: now whatever comes after its head is delivered, and a deletion would be told.
     let Some(session) = server.store.session_by_key(session.key).await? else {
-        return Err(error::not_found("session", session.id.as_str()).into());
+        return Err(error::not_found("session", session.id.as_str()));
     };
     if after.is_some_and(|after| after > session.head) {
         return Err(Error::invalid("last-event-id: the session has no such event yet").into());
@@ -293,7 +293,7 @@ impl Stream {
     fn break_off(&mut self, error: &store::Error) {
         let request: RequestId = self.server.ids.make();
         tracing::warn!(request.id = %request, %error, "an event stream broke off: {error}");
-        let body = Error::internal("The event stream broke off; connect again").body(&request);
+        let body = Failure::internal("The event stream broke off; connect again").body(&request);
         sse::frame(&mut self.out, None, "error", &body);
         self.is_over = true;
     }

@@ -12,17 +12,16 @@ use api::threads::Thread;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::RawQuery;
-use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::Response;
 use axum::routing::get;
 use axum::routing::post;
 use store::SessionRecord;
 use store::ThreadRecord;
 
 use crate::Server;
+use crate::answer::Answer;
 use crate::answer::json;
-use crate::auth::Caller;
+use crate::auth::BetaCaller;
 use crate::error;
 use crate::error::Failure;
 use crate::events;
@@ -40,41 +39,35 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/v1/sessions/{id}/threads/{thread}/stream", get(stream))
 }
 
-async fn list(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
+async fn list(BetaCaller(caller): BetaCaller, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
     let ThreadList { statuses, limit: _, page: place } = ThreadList::parse(query.as_deref())?;
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
+    let session = sessions::find(&caller, &id).await?;
+    let server = &caller.server;
     // All threads are on the first page; whatever a cursor names lies behind them.
     let rows = if place.is_none() { server.store.threads(session.key).await? } else { Vec::new() };
     let wanted = rows.iter().filter(|row| statuses.is_empty() || statuses.contains(&row.status));
-    let threads = wanted.map(|row| render(&server, &session, row)).collect::<Result<Vec<_>, _>>()?;
+    let threads = wanted.map(|row| render(server, &session, row)).collect::<Result<Vec<_>, _>>()?;
     Ok(json(page::body(&threads, None)))
 }
 
 async fn retrieve(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
+    BetaCaller(caller): BetaCaller,
     _: NoQuery,
     Path((id, thread)): Path<(String, String)>,
-) -> Result<Response, Failure> {
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
-    let rows = server.store.threads(session.key).await?;
-    let row =
-        rows.iter().find(|row| row.id.as_str() == thread).ok_or_else(|| error::not_found(THREAD, &thread))?;
-    Ok(json(render(&server, &session, row)?))
+) -> Answer {
+    let session = sessions::find(&caller, &id).await?;
+    let rows = caller.server.store.threads(session.key).await?;
+    let row = rows.iter().find(|row| row.id.as_str() == thread);
+    let row = row.ok_or_else(|| error::not_found(THREAD, &thread))?;
+    Ok(json(render(&caller.server, &session, row)?))
 }
 
 async fn archive(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
+    BetaCaller(caller): BetaCaller,
     _: NoQuery,
     Path((id, thread)): Path<(String, String)>,
-) -> Result<Response, Failure> {
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
+) -> Answer {
+    let session = sessions::find(&caller, &id).await?;
     let thread = find(&session, &thread)?;
     let message =
         format!("thread `{thread}` is the primary one and cannot be archived; archive its session instead");
@@ -82,32 +75,30 @@ async fn archive(
 }
 
 async fn history(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
+    BetaCaller(caller): BetaCaller,
     Path((id, thread)): Path<(String, String)>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
+) -> Answer {
     let wanted = EventList::parse_thread(query.as_deref())?;
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
+    let session = sessions::find(&caller, &id).await?;
     let thread = find(&session, &thread)?;
-    events::history(&server, &session, thread, wanted).await
+    events::history(&caller.server, &session, thread, wanted).await
 }
 
 async fn stream(
-    State(server): State<Arc<Server>>,
-    caller: Caller,
+    BetaCaller(caller): BetaCaller,
     Path((id, thread)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Answer {
     let options = StreamOptions::parse(query.as_deref())?;
     let after = events::last_event_id(&headers)?;
-    let session = sessions::find(&server, &caller.workspace, &id).await?;
+    let session = sessions::find(&caller, &id).await?;
     let thread = find(&session, &thread)?;
-    events::follow(&server, &session, thread, options, after).await
+    events::follow(&caller.server, &session, thread, options, after).await
 }
 
-fn find(session: &SessionRecord, thread: &str) -> Result<ThreadId, Error> {
+fn find(session: &SessionRecord, thread: &str) -> Result<ThreadId, Failure> {
     if session.thread.as_str() == thread {
         return Ok(session.thread.clone());
     }
@@ -115,12 +106,11 @@ fn find(session: &SessionRecord, thread: &str) -> Result<ThreadId, Error> {
 }
 
 fn render(server: &Server, session: &SessionRecord, row: &ThreadRecord) -> Result<String, Failure> {
-    let progress = serde_json::from_str(&row.progress)
-        .map_err(|source| error::corrupt(THREAD, row.id.as_str(), &source))?;
+    let progress = harness::stored(THREAD, &row.id, &row.progress)?;
     let thread = Thread {
         id: &row.id,
         session_id: &session.id,
-        agent: row.agent.as_deref().unwrap_or(&session.agent),
+        agent: harness::stored("session", &session.id, row.agent.as_deref().unwrap_or(&session.agent))?,
         status: row.status,
         progress: &progress,
         created_at: row.created_at,

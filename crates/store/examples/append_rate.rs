@@ -13,6 +13,7 @@ use api::ids::Ids;
 use api::sessions::SessionStatus;
 use api::time::Clock;
 use store::Append;
+use store::EnvironmentColumns;
 use store::EnvironmentRecord;
 use store::Fence;
 use store::NewSession;
@@ -41,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
     let ids = Ids::new(clock.clone());
     let store = Store::open(&target, clock.clone()).await?;
     let environment = environment(&ids, &clock);
-    store.insert_environment(&environment).await?;
+    store.insert(&environment).await?;
 
     let mut tasks = tokio::task::JoinSet::new();
     let deadline = Duration::from_secs(seconds);
@@ -95,6 +96,7 @@ async fn write(
             fence: Fence::Client { claim: None, answers: Vec::new() },
             entries: vec![entry],
             patch: Patch::default(),
+            jobs: Vec::new(),
             expected_head: None,
         };
         let began = Instant::now();
@@ -105,16 +107,8 @@ async fn write(
 }
 
 fn environment(ids: &Ids, clock: &Clock) -> EnvironmentRecord {
-    EnvironmentRecord {
-        id: ids.make(),
-        workspace: ids.make(),
-        name: "bench".to_owned(),
-        created_at: clock.now(),
-        updated_at: clock.now(),
-        archived_at: None,
-        body: "{}".to_owned(),
-        sandbox: None,
-    }
+    let columns = EnvironmentColumns { name: "bench".to_owned(), body: "{}".to_owned(), sandbox: None };
+    EnvironmentRecord::new(ids.make(), ids.make(), clock.now(), columns)
 }
 
 fn session(ids: &Ids, clock: &Clock, environment: &EnvironmentRecord) -> SessionRecord {

@@ -20,7 +20,7 @@ use crate::limits;
 
 /// A value on its way into or out of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
     Null,
     Int(i64),
     Text(String),
@@ -33,14 +33,16 @@ pub(crate) struct Stmt {
     /// Borrowed texts are prepared once per connection; owned ones were put together for one call.
     pub(crate) sql: Cow<'static, str>,
     pub(crate) args: Vec<Value>,
-    /// How many rows it must touch or return, if that matters.
+    /// Number of rows that it must touch or return, if that matters.
     pub(crate) rows: Option<usize>,
+    /// Whether workers are woken when it has become durable.
+    pub(crate) announces_job: bool,
 }
 
 /// Statements that take effect together.
 pub(crate) type Batch = Vec<Stmt>;
 
-/// What became of a batch that the database itself did not fail on.
+/// Result of a batch that the database itself did not fail on.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Durable. The rows that each statement returned.
@@ -62,11 +64,13 @@ pub(crate) trait Backend: Send + Sync {
     async fn commit(&self, op: &'static str, batch: Batch) -> Result<Outcome, Error>;
     /// Appends to a session's log, and tells its followers, before it returns.
     async fn append(&self, append: Append) -> Result<Appended, Error>;
+    /// The end of a subquery whose rows are locked, without waiting for those that somebody else has locked.
+    fn skip_locked(&self) -> &'static str;
 }
 
 impl Stmt {
     pub(crate) fn new(sql: &'static str, args: impl Into<Vec<Value>>) -> Self {
-        Self { sql: Cow::Borrowed(sql), args: args.into(), rows: None }
+        Self { sql: Cow::Borrowed(sql), args: args.into(), rows: None, announces_job: false }
     }
 
     /// The same statement, which must touch exactly one row.
@@ -95,7 +99,12 @@ pub enum Order {
 impl Select {
     /// Starts with a text that ends in a condition whose parameter is `$1`.
     pub(crate) fn new(sql: &str, first: impl Into<Value>) -> Self {
-        Self { sql: sql.to_owned(), args: vec![first.into()] }
+        Self::with(sql, vec![first.into()])
+    }
+
+    /// The same with parameters `$1` and on.
+    pub(crate) fn with(sql: &str, args: Vec<Value>) -> Self {
+        Self { sql: sql.to_owned(), args }
     }
 
     pub(crate) fn push(&mut self, sql: &str) {
@@ -150,7 +159,7 @@ impl Select {
         let rows = i64::try_from(rows.min(limits::ROWS_PER_READ_MAX)).unwrap_or(i64::MAX);
         self.push(" LIMIT ");
         self.arg(rows);
-        Stmt { sql: Cow::Owned(self.sql), args: self.args, rows: None }
+        Stmt { sql: Cow::Owned(self.sql), args: self.args, rows: None, announces_job: false }
     }
 }
 
@@ -174,7 +183,7 @@ impl Order {
 
 /// A row, read from left to right.
 #[derive(Debug)]
-pub(crate) struct Row(std::vec::IntoIter<Value>);
+pub struct Row(std::vec::IntoIter<Value>);
 
 impl Row {
     pub(crate) fn new(values: Vec<Value>) -> Self {

@@ -13,6 +13,7 @@ use api::time::Timestamp;
 
 use crate::Answer;
 use crate::Error;
+use crate::NewJob;
 use crate::ThreadChange;
 use crate::Waiting;
 use crate::limits;
@@ -29,6 +30,8 @@ pub struct Append {
     pub entries: Vec<NewEntry>,
     /// What changes in the row.
     pub patch: Patch,
+    /// Work that becomes due with it; see [`NewJob`].
+    pub jobs: Vec<NewJob>,
     /// For [`Patch::release`]: the last entry that the caller has seen. `None` gives the lease back in any case.
     pub expected_head: Option<i64>,
 }
@@ -123,19 +126,21 @@ pub(crate) struct Head {
 }
 
 impl Append {
-    /// Bytes that the entries hold, for the bound of a commit.
+    /// Bytes that the entries and jobs hold, for the bound of a commit.
     pub(crate) fn bytes(&self) -> usize {
         let length = |raw: &Option<std::sync::Arc<serde_json::value::RawValue>>| {
             raw.as_ref().map_or(0, |r| r.get().len())
         };
-        self.entries.iter().map(|entry| length(&entry.public) + length(&entry.private)).sum()
+        let entries: usize =
+            self.entries.iter().map(|entry| length(&entry.public) + length(&entry.private)).sum();
+        entries + self.jobs.iter().map(|job| job.body.len()).sum::<usize>()
     }
 }
 
 impl Head {
     /// Admits an append at time `now` of the lease clock, and becomes what the row is after it; or refuses it and stays.
     pub(crate) fn admit(&mut self, append: &Append, now: i64) -> Result<Appended, Error> {
-        let Append { session, fence, entries, patch, expected_head } = append;
+        let Append { session, fence, entries, patch, jobs: _, expected_head } = append;
         self.check(*session, fence)?;
         let last = self.room(entries.len())?;
         if let Fence::Client { claim: _, answers } = fence {

@@ -12,6 +12,7 @@ mod environments;
 mod error;
 mod fence;
 mod follow;
+mod jobs;
 mod keys;
 mod leases;
 mod limits;
@@ -19,9 +20,11 @@ mod list;
 mod log;
 mod migrate;
 mod postgres;
+mod records;
 mod sandboxes;
 mod sessions;
 mod sqlite;
+pub mod telemetry;
 mod threads;
 mod waiting;
 
@@ -30,6 +33,7 @@ use std::sync::Arc;
 
 use api::time::Clock;
 
+pub use agents::AgentColumns;
 pub use agents::AgentRecord;
 pub use backend::Order;
 pub use blobs::Blob;
@@ -42,6 +46,7 @@ pub use blobs::Blobs;
 pub use builds::BuildEnd;
 pub use builds::BuildRecord;
 pub use builds::BuildState;
+pub use environments::EnvironmentColumns;
 pub use environments::EnvironmentRecord;
 pub use error::Error;
 pub use fence::Append;
@@ -53,9 +58,17 @@ pub use fence::Patch;
 pub use follow::Follower;
 pub use follow::Preview;
 pub use follow::Signal;
+pub use jobs::Job;
+pub use jobs::JobCounts;
+pub use jobs::JobRecord;
+pub use jobs::JobState;
+pub use jobs::NewJob;
+pub use keys::KeyColumns;
 pub use keys::KeyRecord;
 pub use list::ListQuery;
 pub use log::EventQuery;
+pub use records::Noun;
+pub use records::Record;
 pub use sandboxes::Checkpoint;
 pub use sandboxes::KnownSession;
 pub use sandboxes::SandboxRecord;
@@ -105,7 +118,7 @@ impl Store {
             Target::Postgres(address) => {
                 let hub = Arc::new(Hub::new(true));
                 let backend = postgres::Postgres::open(address, clock, Arc::clone(&hub)).await?;
-                Ok(Self { backend: Arc::new(backend), hub })
+                Ok(Self::measured(Arc::new(backend), hub))
             }
         }
     }
@@ -113,11 +126,10 @@ impl Store {
     async fn open_sqlite(path: Option<PathBuf>, clock: Clock) -> Result<Self, Error> {
         let hub = Arc::new(Hub::new(false));
         let backend = sqlite::Sqlite::open(path, clock, Arc::clone(&hub)).await?;
-        Ok(Self { backend: Arc::new(backend), hub })
+        Ok(Self::measured(Arc::new(backend), hub))
     }
 
-    /// Ends every stream that follows a session, so that their readers finish. Reads and writes still work.
-    pub fn close_followers(&self) {
-        self.hub.close();
+    fn measured(backend: Arc<dyn Backend>, hub: Arc<Hub>) -> Self {
+        Self { backend: Arc::new(telemetry::Measured(backend)), hub }
     }
 }

@@ -33,6 +33,9 @@ pub(crate) const BUSY_MS: u64 = 5000;
 pub(crate) const CONNECTIONS_MAX: usize = 16;
 /// How long a call waits for a free or new connection before it fails.
 pub(crate) const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// How long PostgreSQL may be silent, in a statement and between packets, before the connection is given up: as long as a
+/// lease lasts, after which another node goes on with the sessions.
+pub(crate) const DATABASE_SILENCE_MS: u64 = 10_000;
 /// Attempts at a transaction that PostgreSQL refused for a deadlock or a serialization failure.
 pub(crate) const ATTEMPTS_MAX: usize = 5;
 /// Pause between attempts to connect again.
@@ -52,6 +55,15 @@ pub(crate) const NOTIFICATIONS_QUEUED_MAX: usize = 1024;
 pub(crate) const CATCH_UP_ENTRIES_MAX: usize = 256;
 /// Leases renewed in one transaction, so that appends to the same rows never wait long.
 pub(crate) const RENEWALS_PER_COMMIT_MAX: usize = 500;
+
+/// Jobs of one append. An event fans out to few.
+pub(crate) const JOBS_PER_APPEND_MAX: usize = 100;
+/// Bytes of what a job needs to know: an environment with its setup script fits, a document does not belong there.
+pub(crate) const JOB_BYTES_MAX: usize = 1 << 20;
+/// Bytes of the error of an attempt that are kept.
+pub(crate) const JOB_ERROR_BYTES_MAX: usize = 4096;
+/// Jobs of one kind taken at once, so that a node with much room leaves some to others.
+pub(crate) const JOBS_PER_CLAIM_MAX: usize = 64;
 
 /// Bytes of one part of a blob: a bucket takes 10,000 parts, which makes 80 GiB, and no part below 5 MiB.
 pub(crate) const BLOB_PART_BYTES: usize = 8 << 20;

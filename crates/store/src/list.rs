@@ -1,6 +1,6 @@
-//! What all lists of records have in common: filters on `created_at`, archived or not, keyset pages in both directions.
+//! The part that all lists of records share: filters on `created_at`, archived or not, keyset pages in both directions.
 
-use api::time::Timestamp;
+use api::query::Range;
 
 use crate::backend::Order;
 use crate::backend::Select;
@@ -11,15 +11,8 @@ use crate::limits;
 /// Filters and place of one page. To read backwards from a place, turn `order` and reverse the rows.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
-    /// Only what was created after this.
-    pub created_gt: Option<Timestamp>,
-    /// Only what was created at or after this.
-    pub created_gte: Option<Timestamp>,
-    /// Only what was created before this.
-    pub created_lt: Option<Timestamp>,
-    /// Only what was created at or before this.
-    pub created_lte: Option<Timestamp>,
-    /// Whether archived objects are listed too.
+    pub created_at: Range,
+    /// Lists archived objects too.
     pub include_archived: bool,
     /// By time of creation, then by id.
     pub order: Order,
@@ -32,10 +25,7 @@ pub struct ListQuery {
 impl Default for ListQuery {
     fn default() -> Self {
         Self {
-            created_gt: None,
-            created_gte: None,
-            created_lt: None,
-            created_lte: None,
+            created_at: Range::default(),
             include_archived: false,
             order: Order::Desc,
             after: None,
@@ -45,16 +35,16 @@ impl Default for ListQuery {
 }
 
 impl ListQuery {
-    /// Adds the filters, the order and the limit to a query on a table that is called `it`.
-    pub(crate) fn finish(&self, mut select: Select) -> Stmt {
-        let Self { created_gt, created_gte, created_lt, created_lte, include_archived, order, after, limit } =
-            self;
-        select.and_some("it.created_at >", *created_gt);
-        select.and_some("it.created_at >=", *created_gte);
-        select.and_some("it.created_at <", *created_lt);
-        select.and_some("it.created_at <=", *created_lte);
+    /// Adds the filters, the order and the limit to a query on a table that is called `it` and whose column `archived`
+    /// says when a row was archived.
+    pub(crate) fn finish(&self, mut select: Select, archived: &str) -> Stmt {
+        let Self { created_at: Range { gt, gte, lt, lte }, include_archived, order, after, limit } = self;
+        select.and_some("it.created_at >", *gt);
+        select.and_some("it.created_at >=", *gte);
+        select.and_some("it.created_at <", *lt);
+        select.and_some("it.created_at <=", *lte);
         if !include_archived {
-            select.push(" AND it.archived_at IS NULL");
+            select.push(&format!(" AND it.{archived} IS NULL"));
         }
         if let Some((created_at, id)) = after {
             select.push(" AND (it.created_at, it.id) ");

@@ -98,6 +98,8 @@ pub struct SessionQuery {
     pub agent_version: Option<i64>,
     /// Sessions of this deployment. There are none yet.
     pub deployment_id: Option<String>,
+    /// Sessions with this memory store. There are none yet.
+    pub memory_store_id: Option<String>,
     /// Sessions in this environment.
     pub environment_id: Option<EnvironmentId>,
     /// Sessions in one of these states.
@@ -159,8 +161,9 @@ impl Store {
         workspace: &WorkspaceId,
         query: &SessionQuery,
     ) -> Result<Vec<SessionRecord>, Error> {
-        let SessionQuery { base, agent_id, agent_version, deployment_id, environment_id, statuses } = query;
-        if deployment_id.is_some() {
+        let SessionQuery { base, agent_id, agent_version, deployment_id, memory_store_id, .. } = query;
+        let SessionQuery { environment_id, statuses, .. } = query;
+        if deployment_id.is_some() || memory_store_id.is_some() {
             return Ok(Vec::new());
         }
         let op = "list sessions";
@@ -169,7 +172,7 @@ impl Store {
         select.and_some("it.agent_version =", *agent_version);
         select.and_some("it.environment_id =", environment_id.as_ref());
         select.and_in(op, "it.status", statuses.iter().map(|status| status.as_str()))?;
-        self.backend.query(op, base.finish(select)).await?.into_iter().map(read).collect()
+        self.backend.query(op, base.finish(select, "archived_at")).await?.into_iter().map(read).collect()
     }
 
     /// Deletes a session and its log, and tells its followers. [`Error::Running`] while it is at work or held.

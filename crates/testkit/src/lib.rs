@@ -6,4 +6,5 @@ pub mod model_server;
 mod model_server_connection;
 pub mod model_server_reply;
 pub mod postgres;
+pub mod provider_rules;
 pub mod registry;

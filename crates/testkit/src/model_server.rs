@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::model_server_connection as connection;
 use crate::model_server_reply::Reply;
+use crate::provider_rules::refusal;
 
 /// A running server. It stops when it is dropped.
 #[derive(Debug)]
@@ -174,11 +175,15 @@ impl Drop for ModelServer {
 impl Shared {
     /// Keeps the request and finds its reply.
     pub(crate) fn answer(&self, captured: Captured) -> Reply {
-        let json = self.script.as_ref().map(|_| captured.json());
+        let json = captured.json();
         if self.keeps_requests {
+            let refused = refusal(&captured.path, &json);
             self.requests.send_modify(|requests| requests.push(captured));
+            if let Some(why) = refused {
+                return Reply::error(400, "invalid_request_error", &why);
+            }
         }
-        if let (Some(script), Some(json)) = (&self.script, json) {
+        if let Some(script) = &self.script {
             return script(&json);
         }
         let queued = self.replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

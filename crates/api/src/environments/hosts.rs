@@ -19,14 +19,11 @@ const LABEL_CHARS_MAX: usize = 63;
 
 /// Reads `allowed_hosts`.
 pub(super) fn parse(field: &Field<'_>) -> Result<Vec<String>, Error> {
-    let list = field.list(0, HOSTS_MAX)?;
-    let mut hosts = Vec::with_capacity(list.count());
-    for item in list.each() {
-        let host = item.text_within(1, DOMAIN_CHARS_MAX)?;
-        check(host.strip_prefix("*.").unwrap_or(host)).map_err(|message| item.error(message))?;
-        hosts.push(host.to_owned());
-    }
-    Ok(hosts)
+    field.items(0, HOSTS_MAX, |item| {
+        let host = item.string(1, DOMAIN_CHARS_MAX)?;
+        check(host.strip_prefix("*.").unwrap_or(&host)).map_err(|message| item.error(message))?;
+        Ok(host)
+    })
 }
 
 fn check(name: &str) -> Result<(), &'static str> {
@@ -50,14 +47,14 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// Whether a name that ends so is an IPv4 address to a resolver.
+/// A name that ends so is an IPv4 address to a resolver.
 fn is_number(label: &str) -> bool {
     let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
     hex.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
         || label.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a host is one of those that a list of patterns names.
+/// A host is one of those that a list of patterns names.
 pub fn is_within(host: &str, patterns: &[String]) -> bool {
     let host = normal(host);
     patterns.iter().any(|pattern| {

@@ -13,7 +13,7 @@ use crate::limits::PACKAGE_CHARS_MAX;
 use crate::limits::PACKAGES_MAX;
 
 impl Packages {
-    /// Whether there is nothing to install.
+    /// There is nothing to install.
     pub fn is_empty(&self) -> bool {
         self.each().iter().all(|(_, packages)| packages.is_empty())
     }
@@ -31,7 +31,7 @@ impl Packages {
         ]
     }
 
-    /// Whether every package says exactly which version it is, so that installing them later gives the same.
+    /// Every package says exactly which version it is, so that installing them later gives the same.
     pub fn are_pinned(&self) -> bool {
         let is_pinned = |(manager, packages): &(Manager, &[String])| {
             packages.iter().all(|package| manager.is_pinned(package.trim()))
@@ -107,24 +107,17 @@ fn is_exact(version: &str) -> bool {
 
 /// Reads `packages`.
 pub(super) fn parse(field: &Field<'_>) -> Result<PackagesParams, Error> {
-    let object = field.object()?;
-    let mut names = vec!["type"];
-    names.extend(PACKAGE_MANAGERS);
-    object.only(&names)?;
-    if let Some(kind) = object.optional("type") {
-        kind.choice(&["packages"])?;
-    }
+    let names: Vec<&str> = std::iter::once("type").chain(PACKAGE_MANAGERS).collect();
+    let object = field.object_of(&names)?;
+    object.opt("type", |kind| kind.choice(&["packages"]))?;
     let mut packages = PackagesParams::default();
     for (slot, manager) in packages.iter_mut().zip(PACKAGE_MANAGERS) {
-        if let Some(field) = object.optional(manager) {
-            let list = field.list(0, PACKAGES_MAX)?;
-            *slot = Some(list.each().map(|item| package(&item)).collect::<Result<_, _>>()?);
-        }
+        *slot = object.opt(manager, |field| field.items(0, PACKAGES_MAX, package))?;
     }
     Ok(packages)
 }
 
-fn package(item: &Field<'_>) -> Result<String, Error> {
+fn package(item: Field<'_>) -> Result<String, Error> {
     let text = item.text_within(1, PACKAGE_CHARS_MAX)?;
     let name = text.trim();
     if name.is_empty() || name.starts_with('-') || name.contains(char::is_control) {

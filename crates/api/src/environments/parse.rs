@@ -23,21 +23,11 @@ impl EnvironmentCreate {
         let fields = body::object(bytes)?;
         let object = Object::root(&fields);
         object.only(&FIELDS)?;
-        let description = object.optional("description");
         let create = Self {
-            name: object.required("name")?.text_within(1, NAME_CHARS_MAX)?.to_owned(),
-            description: description
-                .map(|text| text.text_within(0, DESCRIPTION_CHARS_MAX).map(str::to_owned))
-                .transpose()?,
-            config: match object.optional("config") {
-                Some(config) => ConfigParams::parse(&config)?,
-                None => ConfigParams::Cloud { networking: None, packages: PackagesParams::default() },
-            },
-            metadata: object
-                .optional("metadata")
-                .map(|field| field.metadata())
-                .transpose()?
-                .unwrap_or_default(),
+            name: object.require("name", |name| name.string(1, NAME_CHARS_MAX))?,
+            description: object.opt("description", |text| text.string(0, DESCRIPTION_CHARS_MAX))?,
+            config: object.opt("config", ConfigParams::parse)?.unwrap_or_else(ConfigParams::empty),
+            metadata: object.metadata()?,
         };
         check_scope(&object)?;
         create.config.clone().resolve()?;
@@ -53,19 +43,10 @@ impl EnvironmentUpdate {
         let object = Object::root(&fields);
         object.only(&FIELDS)?;
         let update = Self {
-            name: object
-                .optional("name")
-                .map(|name| name.text_within(1, NAME_CHARS_MAX).map(str::to_owned))
-                .transpose()?,
-            description: object
-                .patch("description")
-                .try_map(|text| text.text_within(0, DESCRIPTION_CHARS_MAX).map(str::to_owned))?,
-            config: object.optional("config").map(|config| ConfigParams::parse(&config)).transpose()?,
-            metadata: object
-                .optional("metadata")
-                .map(|field| field.metadata_patch(true))
-                .transpose()?
-                .unwrap_or_default(),
+            name: object.opt("name", |name| name.string(1, NAME_CHARS_MAX))?,
+            description: object.patched("description", |text| text.string(0, DESCRIPTION_CHARS_MAX))?,
+            config: object.opt("config", ConfigParams::parse)?,
+            metadata: object.opt_or_default("metadata", |field| field.metadata_patch(true))?,
         };
         check_scope(&object)?;
         Ok(update)
@@ -73,45 +54,38 @@ impl EnvironmentUpdate {
 }
 
 impl ConfigParams {
+    fn empty() -> Self {
+        Self::Cloud { networking: None, packages: PackagesParams::default() }
+    }
+
     fn parse(field: &Field<'_>) -> Result<Self, Error> {
-        let object = field.object()?;
-        if object.tag(&["cloud", "self_hosted"])? == "self_hosted" {
-            object.only(&["type"])?;
-            return Ok(Self::SelfHosted);
+        match field.tagged(&[("cloud", &["networking", "packages"]), ("self_hosted", &[])])? {
+            ("self_hosted", _) => Ok(Self::SelfHosted),
+            (_, object) => Ok(Self::Cloud {
+                networking: object.opt("networking", NetworkingParams::parse)?,
+                packages: object.opt_or_default("packages", packages::parse)?,
+            }),
         }
-        object.only(&["type", "networking", "packages"])?;
-        let networking = object.optional("networking");
-        let installed = object.optional("packages");
-        Ok(Self::Cloud {
-            networking: networking.map(|field| NetworkingParams::parse(&field)).transpose()?,
-            packages: installed.map(|field| packages::parse(&field)).transpose()?.unwrap_or_default(),
-        })
     }
 }
 
 impl NetworkingParams {
     fn parse(field: &Field<'_>) -> Result<Self, Error> {
-        let object = field.object()?;
-        if object.tag(&["unrestricted", "limited"])? == "unrestricted" {
-            object.only(&["type"])?;
-            return Ok(Self::Unrestricted);
+        const LIMITED: [&str; 3] = ["allow_mcp_servers", "allow_package_managers", "allowed_hosts"];
+        match field.tagged(&[("unrestricted", &[]), ("limited", &LIMITED)])? {
+            ("unrestricted", _) => Ok(Self::Unrestricted),
+            (_, object) => Ok(Self::Limited {
+                allow_mcp_servers: object.flag("allow_mcp_servers")?,
+                allow_package_managers: object.flag("allow_package_managers")?,
+                allowed_hosts: object.opt("allowed_hosts", hosts::parse)?,
+            }),
         }
-        object.only(&["type", "allow_mcp_servers", "allow_package_managers", "allowed_hosts"])?;
-        let flag = |name| object.optional(name).map(|flag| flag.boolean()).transpose();
-        Ok(Self::Limited {
-            allow_mcp_servers: flag("allow_mcp_servers")?,
-            allow_package_managers: flag("allow_package_managers")?,
-            allowed_hosts: object.optional("allowed_hosts").map(|field| hosts::parse(&field)).transpose()?,
-        })
     }
 }
 
 fn check_scope(object: &Object<'_>) -> Result<(), Error> {
-    let Some(scope) = object.optional("scope") else {
-        return Ok(());
-    };
-    match scope.choice(&["organization", "account"])? {
+    object.opt_or_default("scope", |scope| match scope.choice(&["organization", "account"])? {
         "account" => Err(scope.error("Only 'organization' is supported")),
         _ => Ok(()),
-    }
+    })
 }

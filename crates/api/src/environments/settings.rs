@@ -20,7 +20,7 @@ use crate::limits::VARIABLES_CHARS_MAX;
 use crate::limits::VARIABLES_MAX;
 use crate::patch::Patch;
 
-/// What an environment says of its sandboxes beyond the API's own fields: our addition, under `/x/v1/`.
+/// Settings of an environment's sandboxes beyond the API's own fields: our addition, under `/x/v1/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SandboxSettings {
@@ -53,17 +53,15 @@ impl SandboxUpdate {
         let fields = body::object(bytes)?;
         let object = Object::root(&fields);
         object.only(&["image", "setup", "variables", "resources"])?;
-        let name = |field: Field<'_>, max| -> Result<String, Error> {
-            let text = field.text_within(1, max)?;
-            if is_name(text) { Ok(text.to_owned()) } else { Err(field.error(NAME_FORM)) }
+        let name = |field: &Field<'_>, max| -> Result<String, Error> {
+            let text = field.string(1, max)?;
+            if is_name(&text) { Ok(text) } else { Err(field.error(NAME_FORM)) }
         };
         Ok(Self {
-            image: object.patch("image").try_map(|field| name(field, IMAGE_CHARS_MAX))?,
-            setup: object
-                .patch("setup")
-                .try_map(|field| field.text_within(1, SETUP_CHARS_MAX).map(str::to_owned))?,
-            variables: object.patch("variables").try_map(|field| parse_variables(&field))?,
-            resources: object.patch("resources").try_map(|field| name(field, RESOURCE_CLASS_CHARS_MAX))?,
+            image: object.patched("image", |field| name(field, IMAGE_CHARS_MAX))?,
+            setup: object.patched("setup", |field| field.string(1, SETUP_CHARS_MAX))?,
+            variables: object.patched("variables", parse_variables)?,
+            resources: object.patched("resources", |field| name(field, RESOURCE_CLASS_CHARS_MAX))?,
         })
     }
 }

@@ -1,6 +1,5 @@
 //! Requests that create and update sessions, read field by field.
 
-use crate::agents;
 use crate::body;
 use crate::body::Field;
 use crate::body::Object;
@@ -36,12 +35,8 @@ impl SessionCreate {
         let create = Self {
             agent: AgentRef::parse(&object.required(agent)?)?,
             environment_id: parse_environment_id(&object.required("environment_id")?)?,
-            title: agents::clearable(object.patch("title"), TITLE_CHARS_MAX)?.over(None),
-            metadata: object
-                .optional("metadata")
-                .map(|field| field.metadata())
-                .transpose()?
-                .unwrap_or_default(),
+            title: object.clearable("title", TITLE_CHARS_MAX)?.over(None),
+            metadata: object.metadata()?,
             initial_events: events::parse_initial(initial_events)?,
         };
         let resources = object.optional("resources");
@@ -101,7 +96,7 @@ impl Overrides {
         };
         Ok(Self {
             model,
-            system: agents::clearable(object.patch("system"), SYSTEM_CHARS_MAX)?,
+            system: object.clearable("system", SYSTEM_CHARS_MAX)?,
             tools: object.patch("tools").try_map(|field| tools::parse(&field))?,
             mcp_servers: object.patch("mcp_servers").try_map(|field| mcp::parse_servers(&field))?,
             skills: object.patch("skills").try_map(|field| skills::parse(&field))?,
@@ -131,7 +126,7 @@ impl SessionUpdate {
         object.only(&["title", "metadata", "agent", "budget", "vault_ids"])?;
         let metadata = object.optional("metadata");
         let update = Self {
-            title: agents::clearable(object.patch("title"), TITLE_CHARS_MAX)?,
+            title: object.clearable("title", TITLE_CHARS_MAX)?,
             metadata: metadata.map(|field| field.metadata_patch(false)).transpose()?.unwrap_or_default(),
             agent: object.optional("agent").map(|field| SessionAgentUpdate::parse(&field)).transpose()?,
         };

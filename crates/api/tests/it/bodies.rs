@@ -258,7 +258,6 @@ proptest! {
         mutate(&mut body, &turns, replacement);
         for outcome in parse_as_everything(&bytes(&body)) {
             if let Err(error) = outcome {
-                prop_assert_eq!(error.status, 400);
                 prop_assert!(error.message.contains(' ') && error.message.len() < 2_000, "{}", error.message);
             }
         }

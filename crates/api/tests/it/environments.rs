@@ -199,7 +199,6 @@ fn an_mcp_server_has_to_be_within_the_allowed_hosts() {
         "https://[::1]/",
     ] {
         let error = check_mcp_servers(&limited, &[server("https://a.com"), server(outside)]).unwrap_err();
-        assert_eq!(error.status, 400);
         assert!(error.message.contains("'tracker'"), "{outside}: {}", error.message);
     }
     check_mcp_servers(&limited, &[]).unwrap();
@@ -329,7 +328,7 @@ fn the_type_of_an_environment_never_changes() {
     let stored = create(&json!({ "name": "e" }));
     let change = EnvironmentUpdate::parse(br#"{"config": {"type": "self_hosted"}}"#).unwrap();
     let error = stored.update(change, EVENING).unwrap_err();
-    assert_eq!((error.status, error.code), (400, Some("invalid_config_type_change")));
+    assert_eq!(error.code, Some("invalid_config_type_change"));
 }
 
 #[test]
@@ -337,5 +336,5 @@ fn an_archived_environment_cannot_be_updated() {
     let archived = create(&json!({ "name": "e" })).archive(EVENING).unwrap();
     assert_eq!(archived.archive(EVENING), None);
     let error = archived.update(EnvironmentUpdate::parse(b"{}").unwrap(), EVENING).unwrap_err();
-    assert_eq!((error.status, error.code), (400, Some("environment_archived")));
+    assert_eq!(error.code, Some("environment_archived"));
 }

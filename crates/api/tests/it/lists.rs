@@ -2,10 +2,9 @@
 
 use api::errors::Error;
 use api::lists;
-use api::lists::AgentList;
-use api::lists::EnvironmentList;
 use api::lists::EventList;
 use api::lists::ModelList;
+use api::lists::RecordList;
 use api::lists::SessionList;
 use api::lists::StreamOptions;
 use api::lists::ThreadList;
@@ -37,16 +36,18 @@ fn page(cursor: &Cursor) -> String {
 fn a_query_that_says_nothing_takes_the_defaults() {
     let list = SessionList::parse(None).unwrap();
     let expected = SessionList {
-        created_at: Range::default(),
-        include_archived: false,
+        base: RecordList {
+            created_at: Range::default(),
+            include_archived: false,
+            order: Order::Desc,
+            limit: 20,
+            page: None,
+        },
         agent_id: None,
         agent_version: None,
         deployment_id: None,
         memory_store_id: None,
         statuses: Vec::new(),
-        order: Order::Desc,
-        limit: 20,
-        page: None,
     };
     assert_eq!(list, expected);
     assert_eq!(EventList::parse(Some("beta=true")).unwrap().order, Order::Asc);
@@ -60,11 +61,11 @@ fn every_filter_of_sessions_is_read() {
                  order=asc&limit=7&created_at%5Bgte%5D=2027-01-15T08%3A00%3A00Z&deployment_id=depl_1&beta=true";
     let list = SessionList::parse(Some(query)).unwrap();
     assert_eq!(list.agent_id.map(|id| id.to_string()), Some("agent_1".into()));
-    assert_eq!((list.agent_version, list.limit, list.order), (Some(2), 7, Order::Asc));
+    assert_eq!((list.agent_version, list.base.limit, list.base.order), (Some(2), 7, Order::Asc));
     assert_eq!(list.statuses, [api::sessions::SessionStatus::Idle, api::sessions::SessionStatus::Running]);
-    assert_eq!(list.created_at, Range { gte: Some(NOON), ..Range::default() });
+    assert_eq!(list.base.created_at, Range { gte: Some(NOON), ..Range::default() });
     assert_eq!(list.deployment_id.as_deref(), Some("depl_1"));
-    assert!(list.include_archived);
+    assert!(list.base.include_archived);
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn a_wrong_parameter_is_named() {
 #[test]
 fn a_cursor_fits_only_the_order_it_was_made_for() {
     let list = SessionList::parse(Some(&page(&created(Order::Desc)))).unwrap();
-    let keyset = list.page.unwrap();
+    let keyset = list.base.page.unwrap();
     assert_eq!((keyset.at, keyset.id.as_str()), (NOON, "sesn_1"));
     let query = format!("order=asc&{}", page(&created(Order::Desc)));
     let refusal = "page: The cursor belongs to a list with a different `order`";
@@ -113,8 +114,8 @@ fn a_cursor_fits_only_the_kind_of_list_it_was_made_for() {
         assert_eq!(message(result), "page: The cursor belongs to another list");
     };
     let events = page(&Cursor::after(Order::Desc, Position::Log(1)));
-    foreign(AgentList::parse(Some(&events)).map(|_| Value::Null));
-    foreign(EnvironmentList::parse(Some(&events)).map(|_| Value::Null));
+    foreign(RecordList::parse_created(Some(&events)).map(|_| Value::Null));
+    foreign(RecordList::parse(Some(&events)).map(|_| Value::Null));
     foreign(VersionList::parse(Some(&events)).map(|_| Value::Null));
     foreign(EventList::parse(Some(&page(&created(Order::Asc)))).map(|_| Value::Null));
 }
@@ -136,7 +137,7 @@ fn a_cursor_that_is_not_ours_is_refused() {
             "page: The cursor is not valid"
         );
     }
-    assert_eq!(SessionList::parse(Some("page=")).unwrap().page, None);
+    assert_eq!(SessionList::parse(Some("page=")).unwrap().base.page, None);
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn an_overridden_model_runs_at_its_default_effort() {
 #[test]
 fn a_model_cannot_be_overridden_with_null() {
     let error = resolve(json!({ "model": null })).unwrap_err();
-    assert_eq!((error.status, error.code), (400, Some("agent_model_required")));
+    assert_eq!(error.code, Some("agent_model_required"));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn an_update_cannot_touch_vaults_or_add_a_budget() {
     assert_eq!(text, "vault_ids: Changing the vaults of a session is not yet supported");
     let budget = json!({ "type": "limit", "max_list_cost": { "amount": "1", "currency": "USD" } });
     let error = changes(&json!({ "budget": budget })).unwrap_err();
-    assert_eq!((error.status, error.code), (400, Some("budget_create_only")));
+    assert_eq!(error.code, Some("budget_create_only"));
     assert!(changes(&json!({ "budget": null })).unwrap().is_empty());
     let text = message(changes(&json!({ "agent": { "system": "x" } })));
     assert_eq!(text, "agent.system: Extra inputs are not permitted");
@@ -237,11 +237,11 @@ fn progress() -> Progress {
 fn session(progress: &Progress, status: &str, agent: &str) -> Value {
     let session = Session {
         id: &SessionId::parse("sesn_1").unwrap(),
-        agent,
+        agent: serde_json::from_str(agent).unwrap(),
         environment_id: &EnvironmentId::parse("env_1").unwrap(),
         status: api::sessions::SessionStatus::parse(status).unwrap(),
         title: Some("a \"title\""),
-        metadata: r#"{"a":"1"}"#,
+        metadata: serde_json::from_str(r#"{"a":"1"}"#).unwrap(),
         progress,
         created_at: NOON,
         updated_at: NOON.plus_millis(5_000),
@@ -306,7 +306,7 @@ fn thread(progress: &Progress, now: Timestamp) -> Value {
     let thread = Thread {
         id: &ThreadId::parse("sthr_1").unwrap(),
         session_id: &SessionId::parse("sesn_1").unwrap(),
-        agent: r#"{"type":"agent","name":"coder","multiagent":null}"#,
+        agent: serde_json::from_str(r#"{"type":"agent","name":"coder","multiagent":null}"#).unwrap(),
         status: api::sessions::SessionStatus::Idle,
         progress,
         created_at: NOON,

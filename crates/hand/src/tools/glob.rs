@@ -12,7 +12,7 @@ use super::file;
 use super::input::Input;
 use super::walk;
 use crate::limits::GLOB_RESULTS_MAX;
-use crate::serve::Place;
+use crate::place::Place;
 
 /// Runs it.
 pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, String> {
@@ -38,13 +38,11 @@ pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, Strin
     let glob = glob.map_err(|error| format!("glob: {error}"))?.compile_matcher();
     let mut bounds = walk::Bounds::new();
     let mut matches = Vec::new();
-    let mut builder =
-        walk::builder(&root.join(fixed_part(pattern)), &format!("{pattern} {}", root.display()));
+    // Braces may hold separators, which only makes the walk deeper than it has to be.
+    let depth_max = (!pattern.contains("**")).then(|| pattern.matches('/').count() + 1);
+    let named = format!("{pattern} {}", root.display());
+    let mut builder = walk::builder(&root.join(fixed_part(pattern)), &named, depth_max, &bounds);
     builder.standard_filters(false);
-    if !pattern.contains("**") {
-        // Braces may hold separators, which only makes the walk deeper than it has to be.
-        builder.max_depth(Some(pattern.matches('/').count() + 1));
-    }
     for entry in builder.build().flatten() {
         if !bounds.allow() {
             break;
@@ -55,7 +53,7 @@ pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, Strin
             matches.push((modified.unwrap_or(SystemTime::UNIX_EPOCH), entry.into_path()));
         }
     }
-    Ok(Outcome::text(render(matches, bounds.stopped)))
+    Ok(Outcome::text(render(matches, bounds.notes())))
 }
 
 /// The folders that every match lies in, so that the walk can begin there.
@@ -64,7 +62,7 @@ fn fixed_part(pattern: &str) -> &str {
     fixed.rfind('/').map_or("", |end| &fixed[..end])
 }
 
-fn render(mut matches: Vec<(SystemTime, PathBuf)>, stopped: Option<String>) -> String {
+fn render(mut matches: Vec<(SystemTime, PathBuf)>, notes: impl Iterator<Item = String>) -> String {
     matches.sort_by(|(one, one_path), (other, other_path)| {
         other.cmp(one).then_with(|| one_path.cmp(other_path))
     });
@@ -73,6 +71,6 @@ fn render(mut matches: Vec<(SystemTime, PathBuf)>, stopped: Option<String>) -> S
     if lines.is_empty() {
         lines.push("no matches".to_owned());
     }
-    lines.extend(stopped);
+    lines.extend(notes);
     lines.join("\n")
 }

@@ -1,7 +1,7 @@
 //! `grep`: lines that match a regular expression, as `path:line:text`.
 //!
-//! Like ripgrep, which models know: what `.gitignore` names is left out, and so are binary files. Unlike it, hidden files
-//! are searched.
+//! Like ripgrep, which models know: binary files are left out, and so is what the `.gitignore` files of a repository name
+//! at and below the path. Unlike it, hidden files are searched, and when nothing else matches, ignored files are as well.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +21,7 @@ use super::walk;
 use crate::limits::GREP_BYTES_MAX;
 use crate::limits::GREP_LINE_BYTES_MAX;
 use crate::limits::GREP_LINE_CHARS_MAX;
-use crate::serve::Place;
+use crate::place::Place;
 
 /// Runs it.
 pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, String> {
@@ -33,45 +33,83 @@ pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, Strin
     let root = file::locate(place, given);
     let root: std::path::PathBuf = root.components().collect();
     let metadata = std::fs::metadata(&root).map_err(|error| file::complain("grep", given, &error))?;
-    let mut searcher = SearcherBuilder::new()
+    let searcher = SearcherBuilder::new()
         .line_number(true)
         .heap_limit(Some(GREP_LINE_BYTES_MAX))
         .binary_detection(BinaryDetection::quit(0))
         .build();
-    let mut hits = Hits { text: String::new(), is_full: false };
-    let mut bounds = walk::Bounds::new();
-    if metadata.is_dir() {
-        let mut builder = walk::builder(&root, &root.to_string_lossy());
-        builder.hidden(false).git_global(false).require_git(false).sort_by_file_name(Ord::cmp);
+    let mut search =
+        Search { searcher, matcher, given, hits: Hits::default(), bounds: walk::Bounds::new(), files: 0 };
+    let note = if metadata.is_dir() {
+        search.folder(&root)
+    } else {
+        search.file(&root)?;
+        None
+    };
+    Ok(Outcome::text(search.hits.render(note.into_iter().chain(search.bounds.notes()))))
+}
+
+struct Search<'a> {
+    searcher: Searcher,
+    matcher: RegexMatcher,
+    given: &'a str,
+    hits: Hits,
+    bounds: walk::Bounds,
+    /// How many files were searched.
+    files: usize,
+}
+
+impl Search<'_> {
+    /// Searches a folder without its ignored files, and those only when nothing else matches. Answers what the result has
+    /// to say of them.
+    fn folder(&mut self, root: &Path) -> Option<String> {
+        self.walk(root, true, Self::try_file);
+        let searched = std::mem::take(&mut self.files);
+        if self.hits.text.is_empty() && !self.hits.is_full {
+            self.walk(root, false, Self::try_file);
+            let is_ignored = !self.hits.text.is_empty();
+            return is_ignored
+                .then(|| "[these files are ignored by .gitignore; no other file matches]".to_owned());
+        }
+        self.walk(root, false, |search, _| search.files += 1);
+        let ignored = self.files.saturating_sub(searched);
+        (ignored > 0).then(|| {
+            format!(
+                "[{ignored} files that .gitignore ignores were not searched; give one of them or its folder as path to \
+                 search it]"
+            )
+        })
+    }
+
+    fn walk(&mut self, root: &Path, heeds_ignore: bool, visit: impl Fn(&mut Self, &Path)) {
+        let mut builder = walk::builder(root, &root.to_string_lossy(), None, &self.bounds);
+        // Rules from above the path do not count: the path was named.
+        builder.standard_filters(false).git_ignore(heeds_ignore).sort_by_file_name(Ord::cmp);
         for entry in builder.build().flatten() {
-            if hits.is_full || !bounds.allow() {
+            if self.hits.is_full || !self.bounds.allow() {
                 break;
             }
             if entry.file_type().is_some_and(|kind| kind.is_file()) {
-                // One file that cannot be read does not spoil the others.
-                drop(search(&mut searcher, &matcher, entry.path(), given, &mut hits));
+                visit(self, entry.path());
             }
         }
-    } else {
-        search(&mut searcher, &matcher, &root, given, &mut hits)?;
     }
-    Ok(Outcome::text(hits.render(bounds.stopped)))
+
+    /// One file that cannot be read does not spoil the others.
+    fn try_file(&mut self, path: &Path) {
+        self.files += 1;
+        drop(self.file(path));
+    }
+
+    fn file(&mut self, path: &Path) -> Result<(), String> {
+        let (file, _) = file::open("grep", self.given, path)?;
+        let mut hits = FileHits { path: &path.to_string_lossy(), hits: &mut self.hits };
+        let searched = self.searcher.search_file(&self.matcher, &file, &mut hits);
+        searched.map_err(|error| file::complain("grep", self.given, &error))
+    }
 }
 
-fn search(
-    searcher: &mut Searcher,
-    matcher: &RegexMatcher,
-    path: &Path,
-    given: &str,
-    hits: &mut Hits,
-) -> Result<(), String> {
-    let (file, _) = file::open("grep", given, path)?;
-    let mut file_hits = FileHits { path: &path.to_string_lossy(), hits };
-    searcher
-        .search_file(matcher, &file, &mut file_hits)
-        .map_err(|error| file::complain("grep", given, &error))
-}
-
+#[derive(Default)]
 struct Hits {
     text: String,
     is_full: bool,
@@ -90,13 +128,13 @@ impl Hits {
         true
     }
 
-    fn render(self, stopped: Option<String>) -> String {
+    fn render(self, notes: impl Iterator<Item = String>) -> String {
         let text = if self.text.is_empty() && !self.is_full { "no matches".to_owned() } else { self.text };
         let mut parts = vec![text];
         if self.is_full {
             parts.push(format!("[output truncated at {GREP_BYTES_MAX} bytes]"));
         }
-        parts.extend(stopped);
+        parts.extend(notes);
         parts.join("\n")
     }
 }

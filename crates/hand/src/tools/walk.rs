@@ -1,7 +1,10 @@
-//! Walks through a tree for `glob` and `grep`: bounded in entries and time, never through a link, and without the
-//! folders nobody means, unless they are named.
+//! Walks through a tree for `glob` and `grep`: bounded in entries and time, never through a link, and without `.git` and
+//! `node_modules` unless they are named. A result says what was left out: a model takes "no matches" for the truth.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use ignore::DirEntry;
@@ -10,8 +13,10 @@ use ignore::WalkBuilder;
 use crate::limits::WALK_ENTRIES_MAX;
 use crate::limits::WALK_TIME_MAX;
 
-/// Folders of machines, not of people.
-const SKIPPED: [&str; 2] = [".git", "node_modules"];
+/// The data of repositories; no search means it, so no result mentions it.
+const REPOSITORY: &str = ".git";
+/// Installed packages, often most files of a tree.
+const PACKAGES: &str = "node_modules";
 /// File systems that are not files.
 const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
 
@@ -21,12 +26,27 @@ pub(super) struct Bounds {
     left: usize,
     /// Why the walk stopped before its end.
     pub(super) stopped: Option<String>,
+    has_skipped_packages: Arc<AtomicBool>,
 }
 
 impl Bounds {
     /// The usual ones, from now on.
     pub(super) fn new() -> Self {
-        Self { deadline: Instant::now() + WALK_TIME_MAX, left: WALK_ENTRIES_MAX, stopped: None }
+        Self {
+            deadline: Instant::now() + WALK_TIME_MAX,
+            left: WALK_ENTRIES_MAX,
+            stopped: None,
+            has_skipped_packages: Arc::default(),
+        }
+    }
+
+    /// What a result says of the walks, a line each.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        let skipped = self
+            .has_skipped_packages
+            .load(Ordering::Relaxed)
+            .then(|| format!("[folders named {PACKAGES} were not searched; give one as path to search it]"));
+        skipped.into_iter().chain(self.stopped.clone())
     }
 
     /// Whether the next entry may be looked at.
@@ -45,19 +65,25 @@ impl Bounds {
     }
 }
 
-/// A walk of `root`. `named`: text that may name a folder that is skipped otherwise.
-pub(super) fn builder(root: &Path, named: &str) -> WalkBuilder {
-    let root_text = root.to_string_lossy().into_owned();
-    let skipped: Vec<&str> = SKIPPED.into_iter().filter(|name| !named.contains(name)).collect();
+/// A walk of `root`, as deep as `depth_max`. `named`: text that may name a folder that is skipped otherwise.
+pub(super) fn builder(root: &Path, named: &str, depth_max: Option<usize>, bounds: &Bounds) -> WalkBuilder {
     let system: Vec<&Path> =
-        SYSTEM.into_iter().filter(|folder| !root_text.starts_with(folder)).map(Path::new).collect();
+        SYSTEM.into_iter().filter(|folder| !root.starts_with(folder)).map(Path::new).collect();
+    let (skips_repository, skips_packages) = (!named.contains(REPOSITORY), !named.contains(PACKAGES));
+    let has_skipped_packages = Arc::clone(&bounds.has_skipped_packages);
     let mut builder = WalkBuilder::new(root);
-    builder.follow_links(false).threads(1).filter_entry(move |entry: &DirEntry| {
+    builder.max_depth(depth_max).follow_links(false).threads(1).filter_entry(move |entry: &DirEntry| {
         let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
-        let is_skipped = |name: &&str| entry.file_name() == *name;
-        !is_folder
-            || entry.depth() == 0
-            || !(skipped.iter().any(is_skipped) || system.contains(&entry.path()))
+        if !is_folder || entry.depth() == 0 {
+            return true;
+        }
+        if skips_packages && entry.file_name() == PACKAGES {
+            if depth_max.is_none_or(|depth_max| entry.depth() < depth_max) {
+                has_skipped_packages.store(true, Ordering::Relaxed);
+            }
+            return false;
+        }
+        !(skips_repository && entry.file_name() == REPOSITORY || system.contains(&entry.path()))
     });
     builder
 }

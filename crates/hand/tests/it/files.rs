@@ -33,6 +33,11 @@ fn text_is_read_as_it_is_and_in_ranges() {
     assert_eq!(ok(&mut client, "read", &json!({"file_path": "a.txt"})), "eins\r\nzwei\ndrei\n");
     assert_eq!(ok(&mut client, "read", &json!({"file_path": "a.txt", "view_range": [2, 3]})), "zwei\ndrei");
     assert_eq!(ok(&mut client, "read", &json!({"file_path": "a.txt", "view_range": [3, -1]})), "drei\n");
+    // As the official toolset reads what models write.
+    assert_eq!(
+        ok(&mut client, "read", &json!({"file_path": "a.txt", "view_range": ["2", 3.0]})),
+        "zwei\ndrei"
+    );
     let absolute = hand.workspace().join("a.txt");
     assert_eq!(
         ok(&mut client, "read", &json!({"file_path": absolute, "view_range": null})),

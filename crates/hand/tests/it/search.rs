@@ -47,7 +47,10 @@ fn patterns_match_like_doublestar_newest_first() {
     );
     symlink("..", hand.workspace().join("src/up")).unwrap();
     let mut glob = |pattern: &str| text(&hand, &mut client, "glob", &json!({ "pattern": pattern }));
-    assert_eq!(glob("**/*.rs"), "b.rs\nsrc/a.rs\nsrc/deep/c.rs\n.hidden/e.rs");
+    assert_eq!(
+        glob("**/*.rs"),
+        "b.rs\nsrc/a.rs\nsrc/deep/c.rs\n.hidden/e.rs\n[folders named node_modules were not searched; give one as path to search it]"
+    );
     assert_eq!(glob("*.rs"), "b.rs");
     assert_eq!(glob("src/*.{rs,txt}"), "src/a.rs\nsrc/d.txt");
     assert_eq!(glob("./src/**/c.rs"), "src/deep/c.rs");
@@ -86,9 +89,6 @@ fn lines_that_match_carry_their_path_and_number() {
             ("a/c.txt", "needle\nx\nNeedle9"),
             (".env", "needle=1"),
             ("binary", "needle\0"),
-            ("out/log", "needle"),
-            (".gitignore", "out/\n"),
-            (".git/x", "needle"),
         ],
     );
     client.bash("mkfifo fifo; ln -s b.txt link");
@@ -103,6 +103,50 @@ fn lines_that_match_carry_their_path_and_number() {
     assert!(grep("(", Value::Null).starts_with("grep: invalid regex: "));
     assert_eq!(grep("x", json!("missing")), "grep: missing: no such file or directory");
     assert_eq!(grep("x", json!("fifo")), "grep: fifo: not a regular file");
+}
+
+/// As ripgrep does it, and no result claims that nothing matches where something was left out.
+#[test]
+fn ignored_files_of_a_repository_are_searched_last_and_those_of_other_folders_as_any() {
+    let hand = Hand::start();
+    let mut client = hand.connect();
+    fill(
+        &hand,
+        &[
+            (".gitignore", "scripts/*\n*.log\n"),
+            ("scripts/w.py", "needle_w"),
+            ("app.log", "needle_l"),
+            ("app.py", "needle_a needle_b"),
+            ("other.log", "needle_b"),
+            ("venv/.gitignore", "*"),
+            ("venv/lib/pkg.py", "needle_v"),
+            ("node_modules/m.js", "needle_m"),
+        ],
+    );
+    let skipped = "\n[folders named node_modules were not searched; give one as path to search it]";
+    let ignored = "\n[these files are ignored by .gitignore; no other file matches]";
+    let mut grep = |pattern: &str, path: &str| {
+        text(&hand, &mut client, "grep", &json!({"pattern": pattern, "path": path}))
+    };
+    for is_repository in [false, true] {
+        let note = if is_repository { ignored } else { "" };
+        assert_eq!(grep("needle_w", "scripts/"), "scripts/w.py:1:needle_w");
+        let lib = hand.workspace().join("venv/lib");
+        assert_eq!(grep("needle_v", &lib.to_string_lossy()), "venv/lib/pkg.py:1:needle_v");
+        assert_eq!(grep("needle_v", "venv"), format!("venv/lib/pkg.py:1:needle_v{note}"));
+        assert_eq!(grep("needle_l", ""), format!("app.log:1:needle_l{note}{skipped}"));
+        assert_eq!(grep("needle_m", ""), format!("no matches{skipped}"));
+        assert_eq!(grep("needle_m", "node_modules"), "node_modules/m.js:1:needle_m");
+        if !is_repository {
+            let both = "app.py:1:needle_a needle_b\nother.log:1:needle_b";
+            assert_eq!(grep("needle_b", ""), format!("{both}{skipped}"));
+            fill(&hand, &[(".git/HEAD", "needle_m"), ("venv/.git/HEAD", "")]);
+            continue;
+        }
+        let left = "\n[5 files that .gitignore ignores were not searched; give one of them or its folder as path to \
+                    search it]";
+        assert_eq!(grep("needle_b", ""), format!("app.py:1:needle_a needle_b{left}{skipped}"));
+    }
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use api::environments::SandboxSettings;
 use api::environments::SessionEnvironment;
-use api::errors::Error;
 use egress::Policy;
 
 use super::Build;
+use crate::Error;
 use crate::Harness;
 use crate::Inner;
 
@@ -15,7 +15,7 @@ impl Harness {
         let environments = self.0.hands.environments.clone();
         let announced = environments.layer(&environment).map(|layer| environments.0.builds.announce(layer));
         drop(self.0.tasks.spawn("prepare an environment", async move {
-            if let Err(error) = environments.prepare(&environment).await {
+            if let Err(error) = environments.prepare(&environment) {
                 tracing::warn!(error = %error, "prepare an environment failed: {error}");
             }
             drop(announced);
@@ -26,12 +26,12 @@ impl Harness {
     pub async fn build(&self, environment: &SessionEnvironment) -> Result<Build, Error> {
         let environments = &self.0.hands.environments;
         let Some(layer) = environments.layer(environment) else { return Ok(Build::none()) };
-        environments.0.builds.view(&layer).await.map_err(|source| failed("read", &source))
+        Ok(environments.0.builds.view(&layer).await?)
     }
 
     /// Tries again to build what an environment installs, unless it is there or being built.
     pub async fn rebuild(&self, environment: &SessionEnvironment) -> Result<Build, Error> {
-        let prepared = self.0.hands.environments.prepare(environment).await;
+        let prepared = self.0.hands.environments.prepare(environment);
         prepared.map_err(|source| Error::invalid(source.to_string()))?;
         self.build(environment).await
     }
@@ -61,9 +61,4 @@ impl Harness {
         }
         Ok(())
     }
-}
-
-fn failed(attempt: &str, source: &store::Error) -> Error {
-    tracing::error!(error = %source, "{attempt} a build failed");
-    Error::internal("Internal server error")
 }

@@ -1,13 +1,12 @@
 //! What there is of a session's sandbox, for those who ask.
 
-use api::errors::Error;
 use api::time::Timestamp;
 use serde::Serialize;
 use store::SandboxRecord;
 use store::SessionRecord;
 
+use crate::Error;
 use crate::Harness;
-use crate::error;
 
 /// Where a sandbox is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,7 +44,7 @@ impl Harness {
     pub async fn sandbox_of(&self, session: &SessionRecord) -> Result<SandboxStatus, Error> {
         let hands = &self.0.hands;
         let row = hands.store.sandbox(session.key).await;
-        let row = row.map_err(|source| error::wire("read the sandbox of", &session.id, &source))?;
+        let row = row.map_err(|source| Error::of_session("read the sandbox of", &session.id, source))?;
         let seat = hands.seats.find(&session.id);
         let (is_running, is_frozen) = seat.map_or((false, false), |seat| {
             let facts = seat.facts();

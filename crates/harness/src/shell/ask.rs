@@ -47,6 +47,9 @@ pub(crate) async fn ask(
     };
     let answer = inner.parts.models.complete(&request, &show).await;
     crash::point(crash, "after_model");
+    if is_ahead.into_inner() && answer.is_ok() {
+        sandbox_calls::stand_by(&inner).await;
+    }
     match answer {
         Ok(reply) => {
             let previews = previews.into_inner().unwrap_or_else(PoisonError::into_inner);

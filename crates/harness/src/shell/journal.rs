@@ -29,6 +29,7 @@ use crate::brain::Draft;
 use crate::brain::State;
 use crate::crash;
 use crate::limits;
+use crate::telemetry::Turns;
 
 /// The state of one session and the entries that it has and the store has not.
 pub(crate) struct Journal {
@@ -42,6 +43,7 @@ pub(crate) struct Journal {
     /// Last position that was read from or written to the store.
     head: i64,
     unwritten: Vec<NewEntry>,
+    turns: Turns,
 }
 
 /// What became of [`Journal::write`].
@@ -58,7 +60,9 @@ impl Journal {
     pub(crate) async fn open(inner: Arc<Inner>, rested: Rested, epoch: i64) -> Result<Self, store::Error> {
         let Rested { key, session, thread, environment, state, head } = rested;
         let unwritten = Vec::new();
-        let mut journal = Self { inner, key, session, thread, environment, epoch, state, head, unwritten };
+        let turns = Turns::default();
+        let mut journal =
+            Self { inner, key, session, thread, environment, epoch, state, head, unwritten, turns };
         journal.read_news().await?;
         Ok(journal)
     }
@@ -135,6 +139,7 @@ impl Journal {
             return Ok(Written::Kept);
         }
         let entries = std::mem::take(&mut self.unwritten);
+        let measured: Vec<NewEntry> = entries.iter().filter(|entry| Turns::counts(entry)).cloned().collect();
         let patch = Patch {
             status: status(&entries),
             progress: changes_progress(&entries).then(|| raw(&self.state.accounting()).get().to_owned()),
@@ -149,12 +154,16 @@ impl Journal {
             fence: Fence::Lease { epoch: self.epoch },
             entries,
             patch,
+            jobs: Vec::new(),
             expected_head: Some(self.head),
         };
         let crash = self.inner.parts.crash.as_ref();
         crash::point(crash, "before_append");
         let appended = self.inner.parts.store.append(append).await?;
         crash::point(crash, "after_append");
+        for entry in &measured {
+            self.turns.count(entry);
+        }
         if appended.released {
             self.head = appended.last;
             let rested = self.rest();

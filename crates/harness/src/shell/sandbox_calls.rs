@@ -17,11 +17,13 @@ use crate::crash;
 use crate::environments::Wanted;
 use crate::error::chain;
 use crate::limits;
+use crate::telemetry;
 
 /// Runs a call, making the sandbox when there is none.
 pub(crate) async fn start(inner: Arc<Inner>, wanted: Wanted, call: Call) -> EffectDone {
     let crash = inner.parts.crash.as_ref();
     crash::point(crash, "before_tool");
+    let measured = telemetry::Call::begin(&call.tool);
     let end = match inner.hands.provision(&wanted).await {
         Ok((sandbox, held)) => match sandbox.execute(&call).await.map(|outcome| held.tell(outcome)) {
             Ok(sandbox::Outcome { content, is_error }) => CallEnd::Result { content, is_error },
@@ -29,8 +31,22 @@ pub(crate) async fn start(inner: Arc<Inner>, wanted: Wanted, call: Call) -> Effe
         },
         Err(error) => no_sandbox(&wanted.session, &error),
     };
+    measured.end(cause(&end));
     crash::point(crash, "after_tool");
     EffectDone::Called { call: call.id, end }
+}
+
+/// The cause of a call that ended without a result, or `tool` when the tool itself says that it failed.
+fn cause(end: &CallEnd) -> Option<&'static str> {
+    match end {
+        CallEnd::Result { is_error, .. } => is_error.then_some("tool"),
+        CallEnd::NoSandbox { .. } => Some("no_sandbox"),
+        CallEnd::Cancelled
+        | CallEnd::Unknown
+        | CallEnd::NeverStarted
+        | CallEnd::SandboxLost
+        | CallEnd::NotRun { .. } => Some("sandbox"),
+    }
 }
 
 /// Makes the sandbox for a call that is about to come. When that fails, the call itself says so.
@@ -39,6 +55,17 @@ pub(crate) fn make_ahead(inner: &Arc<Inner>, wanted: Wanted) {
     drop(inner.tasks.spawn("make a sandbox ahead", async move {
         drop(held.hands.provision(&wanted).await);
     }));
+}
+
+/// Waits until the back end can prove of the calls that are about to be written down that they were never begun. A call
+/// that is wanted before its spawner has started is in doubt after a crash, although nobody can have begun it.
+pub(crate) async fn stand_by(inner: &Inner) {
+    let standing = tokio::time::timeout(limits::STAND_BY_MAX, inner.hands.backend.stand_by()).await;
+    if !matches!(standing, Ok(Ok(()))) {
+        tracing::debug!(
+            "the back end of sandboxes does not stand by; calls that a crash meets now will be in doubt"
+        );
+    }
 }
 
 /// There is no sandbox to run the call in. Clients are told too: it is rarely the model who can do something about it.
@@ -79,6 +106,9 @@ pub(crate) async fn recover(
         tracing::warn!(session.id = %session, error, "recall a call of session {session} failed");
         CallEnd::Unknown
     });
+    if matches!(end, CallEnd::Unknown) {
+        telemetry::count_unknown_call();
+    }
     EffectDone::Called { call, end }
 }
 

@@ -6,6 +6,7 @@
 mod brain;
 mod builds;
 mod calls;
+mod jobs;
 mod layers;
 mod life;
 mod stage;

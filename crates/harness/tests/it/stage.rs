@@ -6,11 +6,9 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use api::body::Metadata;
 use api::emitted::text_block;
 use api::entry::Entry;
 use api::environments::SessionEnvironment;
-use api::ids::EnvironmentId;
 use api::ids::EventId;
 use api::ids::Ids;
 use api::ids::SessionId;
@@ -18,7 +16,6 @@ use api::ids::WorkspaceId;
 use api::time::Clock;
 use api::time::Timestamp;
 use async_trait::async_trait;
-use harness::CreateSession;
 use harness::Harness;
 use harness::Life;
 use harness::Parts;
@@ -39,7 +36,6 @@ use sandbox::Sandbox;
 use sandbox::Spec;
 use serde_json::Value;
 use serde_json::json;
-use store::EnvironmentRecord;
 use store::Follower;
 use store::SessionRecord;
 use store::Signal;
@@ -51,7 +47,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use crate::yard::agent;
+use crate::yard::create;
 
 /// What a stage may have otherwise than usual.
 #[derive(Clone)]
@@ -115,32 +111,8 @@ impl Stage {
     }
 
     pub(crate) async fn session(&self) -> SessionRecord {
-        let new = CreateSession {
-            workspace: self.workspace.clone(),
-            agent: agent(&self.ids),
-            environment_id: self.environment().await,
-            environment: SessionEnvironment::default(),
-            title: None,
-            metadata: Metadata::new(),
-            initial_events: Vec::new(),
-        };
-        self.harness.create_session(new).await.unwrap()
-    }
-
-    async fn environment(&self) -> EnvironmentId {
-        let now = Clock::system().now();
-        let environment = EnvironmentRecord {
-            id: self.ids.make(),
-            workspace: self.workspace.clone(),
-            name: "here".to_owned(),
-            created_at: now,
-            updated_at: now,
-            archived_at: None,
-            body: "{}".to_owned(),
-            sandbox: None,
-        };
-        self.store.insert_environment(&environment).await.unwrap();
-        environment.id
+        let create = create(&self.store, &self.ids, &self.workspace, &SessionEnvironment::default()).await;
+        self.harness.create_session(self.workspace.clone(), create).await.unwrap()
     }
 
     pub(crate) async fn send(&self, session: &SessionRecord, events: Value) -> Vec<Value> {
@@ -228,6 +200,10 @@ pub(crate) struct Hands {
     started: watch::Sender<Vec<String>>,
     /// What the sandboxes can prove.
     pub(crate) sole_since: Arc<Mutex<Option<Timestamp>>>,
+    /// While set, the back end does not stand by yet.
+    pub(crate) is_starting: watch::Sender<bool>,
+    /// Set once the harness has waited for it.
+    pub(crate) is_awaited: watch::Sender<bool>,
     /// While set, calls do not reach the sandbox.
     pub(crate) is_out_of_reach: watch::Sender<bool>,
     /// Sessions whose sandboxes run.
@@ -289,6 +265,12 @@ impl Backend for Hands {
         }
         self.files.lock().unwrap().entry(spec.session.clone()).or_default();
         Ok(Arc::new(self.clone()))
+    }
+
+    async fn stand_by(&self) -> std::result::Result<(), sandbox::Error> {
+        self.is_awaited.send_replace(true);
+        self.is_starting.subscribe().wait_for(|is_starting| !is_starting).await.unwrap();
+        Ok(())
     }
 
     async fn adopt(&self, _session: &SessionId) -> std::result::Result<Adopted, sandbox::Error> {

@@ -2,6 +2,8 @@
 
 use api::event_kinds::EventKind;
 use api::sessions::SessionStatus;
+use api::time::Clock;
+use harness::Error;
 use serde_json::Value;
 use serde_json::json;
 use store::Signal;
@@ -233,8 +235,10 @@ async fn a_running_session_can_be_neither_archived_nor_deleted() {
     stage.say(&session, "go").await;
     stage.model.request(0).await;
     let row = stage.row(&session).await;
-    assert_eq!(stage.harness.archive_session(&row).await.unwrap_err().status, 400);
-    assert_eq!(stage.harness.delete_session(&row).await.unwrap_err().status, 400);
+    let archived = stage.harness.archive_session(&row).await;
+    assert!(matches!(archived, Err(Error::Running { attempt: "archive", .. })));
+    let deleted = stage.harness.delete_session(&row).await;
+    assert!(matches!(deleted, Err(Error::Running { attempt: "delete", .. })));
     stage.send(&session, json!([{"type": "user.interrupt"}])).await;
     stage.until(&session, "session.status_idle", 1).await;
     let archived = stage.harness.archive_session(&stage.row(&session).await).await.unwrap();
@@ -242,8 +246,7 @@ async fn a_running_session_can_be_neither_archived_nor_deleted() {
     let kinds = stage.kinds(&session).await;
     assert_eq!(kinds[kinds.len() - 2..], ["session.thread_status_terminated", "session.status_terminated"]);
     let events = api::events::parse_send(br#"{"events":[{"type":"user.interrupt"}]}"#).unwrap();
-    let error = stage.harness.send(&archived, events).await.unwrap_err();
-    assert_eq!((error.status, error.retry), (409, Some(false)));
+    assert!(matches!(stage.harness.send(&archived, events).await, Err(Error::Ended { .. })));
 }
 
 #[tokio::test]
@@ -291,6 +294,26 @@ async fn a_call_that_certainly_never_reached_the_sandbox_is_run_after_a_restart(
     stage.until(&session, "session.status_idle", 1).await;
     assert_eq!(stage.hands.started(), ["late"]);
     assert_eq!(text_of(&stage.events(&session, "agent.tool_result").await[0]), "ran once");
+}
+
+#[tokio::test]
+async fn no_call_is_wanted_before_the_back_end_can_prove_that_it_was_never_begun() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.hands.is_starting.send_replace(true);
+    stage.model.push(bash("toolu_a", "early"));
+    stage.model.push(Reply::saying("done"));
+    stage.say(&session, "go").await;
+    let mut is_awaited = stage.hands.is_awaited.subscribe();
+    let awaited = is_awaited.wait_for(|is_awaited| *is_awaited);
+    tokio::time::timeout(std::time::Duration::from_secs(20), awaited).await.unwrap().unwrap();
+    assert!(stage.events(&session, "agent.tool_use").await.is_empty());
+    let stood_by_at = Clock::system().now();
+    stage.hands.is_starting.send_replace(false);
+    stage.hands.until_started(1).await;
+    let log = stage.log(&session).await;
+    let intent = log.iter().find(|entry| entry.kind == EventKind::AgentToolUse).unwrap();
+    assert!(intent.created_at >= stood_by_at, "{:?}", intent.created_at);
 }
 
 #[tokio::test]

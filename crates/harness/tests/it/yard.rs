@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::body::Metadata;
+use api::agents::Agent;
+use api::agents::AgentCreate;
 use api::environments::Config;
+use api::environments::Environment;
+use api::environments::EnvironmentCreate;
 use api::environments::Networking;
 use api::environments::Packages;
 use api::environments::SessionEnvironment;
 use api::ids::Ids;
 use api::ids::WorkspaceId;
-use api::sessions::SessionAgent;
+use api::sessions::SessionCreate;
 use api::time::Clock;
 use api::time::Timestamp;
 use harness::BuildProgress;
-use harness::CreateSession;
 use harness::Harness;
 use harness::Life;
 use harness::Parts;
@@ -25,6 +27,9 @@ use sandbox::Limits;
 use sandbox::Root;
 use serde_json::Value;
 use serde_json::json;
+use store::AgentColumns;
+use store::AgentRecord;
+use store::EnvironmentColumns;
 use store::EnvironmentRecord;
 use store::SessionRecord;
 use store::Signal;
@@ -80,28 +85,9 @@ impl Yard {
 
     /// A session whose agent calls a tool at once.
     pub(crate) async fn session(&self, environment: &SessionEnvironment) -> SessionRecord {
-        let now = self.clock.now();
-        let record = EnvironmentRecord {
-            id: self.ids.make(),
-            workspace: self.workspace.clone(),
-            name: "here".to_owned(),
-            created_at: now,
-            updated_at: now,
-            archived_at: None,
-            body: "{}".to_owned(),
-            sandbox: None,
-        };
-        self.store.insert_environment(&record).await.unwrap();
-        let new = CreateSession {
-            workspace: self.workspace.clone(),
-            agent: agent(&self.ids),
-            environment_id: record.id,
-            environment: environment.clone(),
-            title: None,
-            metadata: Metadata::new(),
-            initial_events: message("go"),
-        };
-        self.harness.create_session(new).await.unwrap()
+        let create = create(&self.store, &self.ids, &self.workspace, environment).await;
+        let create = SessionCreate { initial_events: message("go"), ..create };
+        self.harness.create_session(self.workspace.clone(), create).await.unwrap()
     }
 
     /// The session with another message.
@@ -207,19 +193,29 @@ fn begin(
     harness
 }
 
-/// An agent with every built-in tool, which asks nobody.
-pub(crate) fn agent(ids: &Ids) -> SessionAgent {
-    serde_json::from_value(json!({
-        "type": "agent", "id": ids.make::<api::ids::kind::Agent>(), "version": 1, "name": "tester", "description": null,
-        "model": {"id": "m", "effort": {"type": "high"}, "inference_geo": null, "speed": "standard"},
-        "system": null, "mcp_servers": [], "skills": [], "multiagent": null,
-        "tools": [{
-            "type": "agent_toolset_20260401", "configs": [],
-            "default_config": {"enabled": true, "permission_policy": {"type": "always_allow"}},
-        }],
-        "execution_identity": {"type": "service_account"},
-    }))
-    .unwrap()
+/// Stores an agent with every built-in tool, which asks nobody, and an environment; the session that has both.
+pub(crate) async fn create(
+    store: &Store,
+    ids: &Ids,
+    workspace: &WorkspaceId,
+    environment: &SessionEnvironment,
+) -> SessionCreate {
+    let now = Timestamp(1_790_000_000_000_000);
+    let tools = json!([{"type": "agent_toolset_20260401"}]);
+    let agent = json!({"name": "tester", "model": "m", "tools": tools}).to_string();
+    let agent = Agent::create(AgentCreate::parse(agent.as_bytes()).unwrap(), ids.make(), now);
+    let columns = AgentColumns { version: 1, body: agent.render() };
+    store.insert(&AgentRecord::new(agent.id.clone(), workspace.clone(), now, columns)).await.unwrap();
+
+    let settings = serde_json::to_string(&environment.sandbox).unwrap();
+    let here = EnvironmentCreate::parse(br#"{"name": "here"}"#).unwrap();
+    let here = Environment::create(here, ids.make(), now).unwrap();
+    let here = Environment { config: environment.config.clone(), ..here };
+    let columns =
+        EnvironmentColumns { name: here.name.clone(), body: here.render(), sandbox: Some(settings) };
+    store.insert(&EnvironmentRecord::new(here.id.clone(), workspace.clone(), now, columns)).await.unwrap();
+    let body = json!({"agent": agent.id, "environment_id": here.id}).to_string();
+    SessionCreate::parse(body.as_bytes()).unwrap()
 }
 
 pub(crate) fn pip(package: &str) -> SessionEnvironment {

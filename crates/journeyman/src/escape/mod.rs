@@ -30,6 +30,7 @@ use crate::client::Task;
 use crate::config::Config;
 use crate::config::Settings;
 use crate::config::settings::BackendKind;
+use crate::data;
 use crate::environment::Environment;
 use crate::hands::Hands;
 use crate::keys;
@@ -60,7 +61,7 @@ const MODEL: &str = "escape";
 pub(crate) async fn run(config: &Config, environment: &Environment, is_json: bool) -> Result<ExitCode> {
     let terminal = Terminal::new(Output::Out, environment.get("NO_COLOR").is_some());
     let mut report = Report::new(terminal, is_json);
-    let data = serve::make_folder(&config.settings.server.data)?;
+    let data = data::open(&config.settings.server.data)?;
     let host = Hands::open(&config.settings)?.backend().report();
     let mode = match host.mode {
         Some(mode) => mode.name(),

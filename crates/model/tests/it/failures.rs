@@ -130,28 +130,30 @@ async fn a_reply_that_ends_or_breaks_anywhere_is_unavailable() {
 #[tokio::test]
 async fn a_silent_provider_is_given_up_before_and_within_its_reply() {
     let server = ModelServer::start().await;
-    let models = messages_with(&server, "idle_timeout_ms = 60");
+    let models = messages_with(&server, "timeouts = { between_contents_ms = 60 }");
     server.push(Reply::message().text("a").stall());
     let stalled = failure(&models, &hello()).await;
-    assert_eq!(stalled, told(FailureKind::Unavailable, "was silent: its reply stalled for 60 ms"));
+    assert_eq!(
+        stalled,
+        told(FailureKind::Unavailable, "was silent: its reply stalled for 60 ms (between_contents_ms)")
+    );
     // The head is part of the first piece that is held back here.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let toml = format!(
-        "[providers.upstream]\nkind = 'messages'\nbase_url = '{url}'\nidle_timeout_ms = 60\n\
+        "[providers.upstream]\nkind = 'messages'\nbase_url = '{url}'\ntimeouts = {{ first_content_ms = 60 }}\n\
          [[routes]]\npattern = '*'\nprovider = 'upstream'\n"
     );
     let silent = failure(&Models::new(config(&toml)).unwrap(), &hello()).await;
-    assert_eq!(silent, told(FailureKind::Unavailable, "was silent: no answer for 60 ms"));
+    assert_eq!(silent, told(FailureKind::Unavailable, "was silent: no content for 60 ms (first_content_ms)"));
     server.abandoned(1).await;
 }
 
 #[tokio::test]
 async fn a_slow_reply_that_keeps_coming_is_not_given_up() {
     let server = ModelServer::start().await;
-    let models = messages_with(&server, "idle_timeout_ms = 400");
-    let ping = json!({"type": "ping"});
-    let slow = (0..10).fold(Reply::message(), |reply, _| reply.delay(Duration::from_millis(60)).event(&ping));
+    let models = messages_with(&server, "timeouts = { between_contents_ms = 400 }");
+    let slow = (0..10).fold(Reply::message(), |reply, _| reply.delay(Duration::from_millis(60)).text("a"));
     server.push(slow.stop("end_turn"));
     assert_eq!(reply(&models, &hello()).await.stop_reason, "end_turn");
 }
@@ -188,28 +190,21 @@ async fn nobody_listening_is_unavailable_and_the_key_is_not_told() {
 }
 
 #[tokio::test]
-async fn replies_that_make_no_sense_are_rejected() {
+async fn replies_that_cannot_be_read_are_faults_of_transport() {
     let server = ModelServer::start().await;
     let models = messages(&server);
-    let delta =
-        json!({"type": "content_block_delta", "index": 4, "delta": {"type": "text_delta", "text": "x"}});
+    let input = json!({"type": "input_json_delta", "partial_json": "{}"});
     let nameless = json!({"type": "content_block_start", "index": 0, "content_block": {"text": "x"}});
-    let twice =
-        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
     for (reply, message) in [
-        (Reply::message().raw("data: {\n\n"), "an event is not JSON"),
-        (Reply::message().event(&delta), "a delta belongs to no content block"),
-        (Reply::message().event(&nameless), "a content block has no type"),
+        (Reply::message().raw("data: {\n\n"), "an event is no JSON object"),
         (
-            Reply::message().event(&twice).event(&twice),
-            "two content blocks have the same index, or there are too many",
+            Reply::message().event(&json!({"type": "content_block_delta", "index": 4, "delta": input})),
+            "a delta of type input_json_delta belongs to no content block",
         ),
+        (Reply::message().event(&nameless), "a content block has no type"),
     ] {
         server.push(reply.stop("end_turn"));
-        let message = format!("sent a reply that makes no sense: {message}");
-        assert_eq!(failure(&models, &hello()).await, told(FailureKind::Rejected, &message));
+        let message = format!("sent a reply that cannot be read: {message}");
+        assert_eq!(failure(&models, &hello()).await, told(FailureKind::Unavailable, &message));
     }
-    server.push(Reply::message().raw(b"data: \xff\n\n".as_slice()).stop("end_turn"));
-    let message = "sent a reply that cannot be read: read an event stream: a line is not UTF-8";
-    assert_eq!(failure(&models, &hello()).await, told(FailureKind::Rejected, message));
 }

@@ -4,6 +4,7 @@
 
 mod chat;
 mod failures;
+mod field;
 mod fixture;
 mod messages;
 mod prompt;

@@ -142,19 +142,14 @@ async fn dropping_the_request_closes_the_connection_to_the_provider() {
 }
 
 #[tokio::test]
-async fn a_tool_input_that_is_cut_at_the_limit_becomes_empty() {
+async fn a_tool_input_that_is_cut_is_kept_as_it_was_written() {
     let server = ModelServer::start().await;
     let start = json!({"type": "tool_use", "id": "t", "name": "bash", "input": {}});
     let cut = [json!({"type": "input_json_delta", "partial_json": "{\"command\": \"ec"})];
     server.push(Reply::message().block(&start, &cut).stop("max_tokens"));
-    server.push(Reply::message().block(&start, &cut).stop("tool_use"));
-    let models = messages(&server);
-    let reply = reply(&models, &hello()).await;
-    assert_eq!(blocks(&reply), [r#"{"type":"tool_use","id":"t","name":"bash","input":{}}"#]);
-    assert_eq!(reply.stop_reason, "max_tokens");
-    let failure = failure(&models, &hello()).await;
-    assert_eq!(failure.kind, api::completion::FailureKind::Unavailable);
-    assert_eq!(failure.message, "model provider upstream sent a tool call whose input is not a JSON object");
+    let reply = reply(&messages(&server), &hello()).await;
+    let written = r#"{"type":"tool_use","id":"t","name":"bash","input":"{\"command\": \"ec"}"#;
+    assert_eq!((blocks(&reply), reply.stop_reason.as_str()), (vec![written], "max_tokens"));
 }
 
 #[tokio::test]

@@ -126,6 +126,6 @@ async fn marks_are_never_put_on_thinking_on_empty_text_or_twice() {
         .filter(|(_, block)| !block["cache_control"].is_null())
         .map(|(at, block)| (at, block["type"].as_str().unwrap()))
         .collect();
-    assert_eq!(marks, [(4, "tool_result"), (6, "text"), (6, "text")]);
-    assert_eq!(sent.text().matches("cache_control").count(), 5);
+    assert_eq!(marks, [(2, "tool_result"), (4, "text")]);
+    assert_eq!(sent.text().matches("cache_control").count(), 4);
 }

@@ -152,7 +152,7 @@ pub(super) fn build(base: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    make_folder(base, 0o755)?;
+    make_folder(base, 0o700)?;
     for (name, mode) in FOLDERS {
         let folder = base.join(name);
         make_folder(&folder, mode)?;

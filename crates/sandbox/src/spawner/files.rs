@@ -6,7 +6,7 @@
 //! sandboxes/ID/   what a session wrote (upper, work, mounts) and what it was given (uploads, shown)
 //! layers/NAME/    what sandboxes stand on: package layers, images; never changed once they are there
 //! incoming/       layers and files that are being unpacked
-//! spare/          the folders of a sandbox that is ready for the next session without files
+//! sandboxes/.spare  the folders of a sandbox that is ready for the next session without files
 //! trash/          what is being removed
 //! ```
 //! Only the spawner's user can enter these folders: files inside carry the owners and set-user-id bits that a session gave
@@ -63,12 +63,11 @@ impl Files {
     /// Makes the folders of a data folder, and the base anew.
     pub(super) fn open(data_dir: &Path) -> io::Result<Self> {
         let [base, stage, sandboxes, layers, incoming, spare, trash] =
-            ["base", "stage", "sandboxes", "layers", "incoming", "spare", "trash"]
+            ["base", "stage", "sandboxes", "layers", "incoming", "sandboxes/.spare", "trash"]
                 .map(|name| data_dir.join(name));
-        for folder in [&sandboxes, &layers, &incoming, &trash] {
+        for folder in [&stage, &sandboxes, &layers, &incoming, &trash] {
             make_folder(folder, 0o700)?;
         }
-        make_folder(&stage, 0o755)?;
         for name in ["lower", "rw", "root"] {
             make_folder(&stage.join(name), 0o755)?;
         }

@@ -29,10 +29,12 @@ mod work;
 pub use volume::Choice;
 
 use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -103,8 +105,7 @@ fn begin(data_dir: &Path, options: &Options) -> io::Result<()> {
 
 /// Makes sure that this is the only spawner of the data folder, and starts to listen.
 fn take(data_dir: &Path) -> io::Result<(OwnedFd, File)> {
-    let lock =
-        File::options().create(true).truncate(false).write(true).open(data_dir.join("spawner.lock"))?;
+    let lock = private().create(true).truncate(false).write(true).open(data_dir.join("spawner.lock"))?;
     // One that is just ending holds it a little longer.
     let mut attempts = 0;
     while lock.try_lock().is_err() {
@@ -117,6 +118,13 @@ fn take(data_dir: &Path) -> io::Result<(OwnedFd, File)> {
     Ok((socket::listen(data_dir, wire::SOCKET)?, lock))
 }
 
+/// Opens files that no other account may open: a lock needs no more than that.
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
 /// Leaves everything of the process that started this one.
 fn detach(data_dir: &Path) -> io::Result<()> {
     process::lead_own_session()?;
@@ -124,7 +132,7 @@ fn detach(data_dir: &Path) -> io::Result<()> {
     // What the last spawner said is what explains why there is a new one.
     let path = data_dir.join("spawner.log");
     let is_long = path.metadata().is_ok_and(|found| found.len() > LOG_BYTES_MAX);
-    let log = File::options().create(true).append(!is_long).truncate(is_long).write(true).open(path)?;
+    let log = private().create(true).append(!is_long).truncate(is_long).write(true).open(path)?;
     process::duplicate_onto(null.as_fd(), 0)?;
     process::duplicate_onto(null.as_fd(), 1)?;
     process::duplicate_onto(log.as_fd(), 2)

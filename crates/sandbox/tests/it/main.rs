@@ -7,6 +7,7 @@
 mod adoption;
 mod bounds;
 mod checkpoint;
+mod data_folder;
 mod disk;
 mod docker;
 mod doctor;

@@ -5,47 +5,34 @@ use std::sync::Arc;
 use api::ids::EnvironmentId;
 use axum::Router;
 use axum::extract::Path;
-use axum::extract::State;
-use axum::response::Response;
 use axum::routing::get;
 use harness::Build;
 use harness::BuildProgress;
 use serde_json::json;
 
 use super::ENVIRONMENT;
-use super::find;
 use super::snapshot;
 use crate::Server;
 use crate::answer;
-use crate::auth::Holder;
+use crate::answer::Answer;
+use crate::auth::Caller;
 use crate::error;
-use crate::error::Failure;
 use crate::request::NoQuery;
 
 pub(super) fn routes() -> Router<Arc<Server>> {
     Router::new().route("/x/v1/environments/{id}/build", get(retrieve).post(retry))
 }
 
-async fn retrieve(
-    State(server): State<Arc<Server>>,
-    holder: Holder,
-    _: NoQuery,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
+async fn retrieve(caller: Caller, _: NoQuery, Path(id): Path<String>) -> Answer {
     let id = error::id(ENVIRONMENT, &id)?;
-    let environment = snapshot(&find(&server, &holder.workspace, &id).await?, &[])?;
-    Ok(answer::json(render(&id, server.harness.build(&environment).await?)))
+    let environment = snapshot(&caller, &id).await?;
+    Ok(answer::json(render(&id, caller.server.harness.build(&environment).await?)))
 }
 
-async fn retry(
-    State(server): State<Arc<Server>>,
-    holder: Holder,
-    _: NoQuery,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
+async fn retry(caller: Caller, _: NoQuery, Path(id): Path<String>) -> Answer {
     let id = error::id(ENVIRONMENT, &id)?;
-    let environment = snapshot(&find(&server, &holder.workspace, &id).await?, &[])?;
-    Ok(answer::json(render(&id, server.harness.rebuild(&environment).await?)))
+    let environment = snapshot(&caller, &id).await?;
+    Ok(answer::json(render(&id, caller.server.harness.rebuild(&environment).await?)))
 }
 
 fn render(id: &EnvironmentId, build: Build) -> String {

@@ -7,8 +7,6 @@ use api::environments::SessionEnvironment;
 use api::ids::EnvironmentId;
 use axum::Router;
 use axum::extract::Path;
-use axum::extract::State;
-use axum::response::Response;
 use axum::routing::get;
 use egress::Policy;
 use egress::policy::Access;
@@ -16,28 +14,22 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::ENVIRONMENT;
-use super::find;
 use super::snapshot;
 use crate::Server;
 use crate::answer;
-use crate::auth::Holder;
+use crate::answer::Answer;
+use crate::auth::Caller;
 use crate::error;
-use crate::error::Failure;
 use crate::request::NoQuery;
 
 pub(super) fn routes() -> Router<Arc<Server>> {
     Router::new().route("/x/v1/environments/{id}/egress", get(retrieve))
 }
 
-async fn retrieve(
-    State(server): State<Arc<Server>>,
-    holder: Holder,
-    _: NoQuery,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
+async fn retrieve(caller: Caller, _: NoQuery, Path(id): Path<String>) -> Answer {
     let id = error::id(ENVIRONMENT, &id)?;
-    let environment = snapshot(&find(&server, &holder.workspace, &id).await?, &[])?;
-    let policy = server.harness.egress(&environment).await;
+    let environment = snapshot(&caller, &id).await?;
+    let policy = caller.server.harness.egress(&environment).await;
     Ok(answer::json(render(&id, &environment, policy.as_ref())))
 }
 

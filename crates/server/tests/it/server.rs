@@ -25,6 +25,7 @@ use sandbox::Spec;
 use server::Limits;
 use sha2::Digest;
 use sha2::Sha256;
+use store::KeyColumns;
 use store::KeyRecord;
 use store::Store;
 use store::Target;
@@ -41,6 +42,13 @@ when = { user = "wait for ever" }
 [[rule.reply]]
 delay_ms = 3600000
 text = "never said"
+
+[[rule]]
+when = { user = "work" }
+[[rule.reply]]
+call = [{ tool = "bash", input = { command = "true" } }]
+[[rule.reply]]
+text = "It cannot be done."
 
 [[rule]]
 when = { user = "think" }
@@ -122,15 +130,9 @@ impl Server {
     pub(crate) async fn client_of(&self, workspace: &WorkspaceId) -> Client {
         let id: api::ids::ApiKeyId = self.ids.make();
         let key = format!("sk-{id}");
-        let record = KeyRecord {
-            id,
-            workspace: workspace.clone(),
-            name: "test".into(),
-            hash: Sha256::digest(key.as_bytes()).into(),
-            created_at: Clock::system().now(),
-            revoked_at: None,
-        };
-        self.store.insert_key(&record).await.unwrap();
+        let columns = KeyColumns { name: "test".into(), hash: Sha256::digest(key.as_bytes()).into() };
+        let record = KeyRecord::new(id, workspace.clone(), Clock::system().now(), columns);
+        self.store.insert(&record).await.unwrap();
         Client { http: self.http.clone(), base: self.base.clone(), key }
     }
 

@@ -362,6 +362,7 @@ async fn append(server: &Server, session: &SessionRecord, title: &str, bytes: us
         fence: Fence::Client { claim: None, answers: Vec::new() },
         entries: vec![entry],
         patch: Patch::default(),
+        jobs: Vec::new(),
         expected_head: None,
     };
     server.store.append(append).await.unwrap();

@@ -11,10 +11,12 @@ use deadpool_postgres::Hook;
 use deadpool_postgres::HookError;
 use deadpool_postgres::Manager;
 use deadpool_postgres::ManagerConfig;
+use deadpool_postgres::Object;
 use deadpool_postgres::Pool;
 use deadpool_postgres::RecyclingMethod;
 use deadpool_postgres::Runtime;
 use futures_util::future::join_all;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::Config;
 use tokio_postgres::NoTls;
@@ -62,10 +64,24 @@ impl Connector {
         if config.get_application_name().is_none() {
             config.application_name("journeyman");
         }
+        let silence_max = Duration::from_millis(limits::DATABASE_SILENCE_MS);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_millis(limits::CONNECT_TIMEOUT_MS));
         }
+        // The defaults of TCP find out after a quarter of an hour, or after two, that a server has vanished.
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(silence_max);
+        }
+        config.keepalives_idle(silence_max).keepalives_interval(silence_max / 5).keepalives_retries(3);
         Ok(Self { config, tasks })
+    }
+
+    /// How long the server may be silent: `tcp_user_timeout` of the address, or 10 s.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.config
+            .get_tcp_user_timeout()
+            .copied()
+            .unwrap_or(Duration::from_millis(limits::DATABASE_SILENCE_MS))
     }
 
     /// A connection for statements.
@@ -98,16 +114,16 @@ impl Connector {
     pub(crate) fn pool(&self) -> Result<Pool, Error> {
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(self.config.clone(), NoTls, config);
-        let timeout = Some(Duration::from_millis(limits::CONNECT_TIMEOUT_MS));
+        let connect = Some(Duration::from_millis(limits::CONNECT_TIMEOUT_MS));
         let settings = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
             Box::pin(async move { client.batch_execute(SETTINGS).await.map_err(HookError::Backend) })
         });
         let pool = Pool::builder(manager)
             .max_size(limits::CONNECTIONS_MAX)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(timeout)
-            .create_timeout(timeout)
-            .recycle_timeout(timeout)
+            .wait_timeout(Some(self.silence_max()))
+            .create_timeout(connect)
+            .recycle_timeout(connect)
             .post_create(settings)
             .build();
         pool.map_err(|error| Error::database("make a pool of connections to PostgreSQL", error))
@@ -152,6 +168,20 @@ pub(crate) async fn query(pool: &Pool, op: &'static str, stmt: &Stmt) -> Result<
 
 async fn try_query(pool: &Pool, stmt: &Stmt) -> Result<Vec<Row>, Failure> {
     let client = pool.get().await?;
+    if let Ok(rows) = timeout(silence_max(pool), read_rows(&client, stmt)).await {
+        return rows;
+    }
+    // The next caller gets another connection, which may lead to another server.
+    drop(Object::take(client));
+    Err(Failure::Refused("the database did not answer in time".into()))
+}
+
+/// How long a connection of the pool may be silent: as long as one is waited for.
+fn silence_max(pool: &Pool) -> Duration {
+    pool.timeouts().wait.unwrap_or(Duration::from_millis(limits::DATABASE_SILENCE_MS))
+}
+
+async fn read_rows(client: &Object, stmt: &Stmt) -> Result<Vec<Row>, Failure> {
     let rows = match &stmt.sql {
         Cow::Borrowed(sql) => {
             let prepared = client.prepare_cached(sql).await.map_err(Failure::before_commit)?;
@@ -170,6 +200,14 @@ async fn try_query(pool: &Pool, stmt: &Stmt) -> Result<Vec<Row>, Failure> {
 /// One attempt at a batch. Statements up to one that demands a number of rows are sent together.
 pub(crate) async fn commit(pool: &Pool, batch: &Batch) -> Result<Outcome, Failure> {
     let mut client = pool.get().await?;
+    if let Ok(outcome) = timeout(silence_max(pool), try_commit(&mut client, batch)).await {
+        return outcome;
+    }
+    drop(Object::take(client));
+    Err(Failure::Unknown("the database did not answer in time".into()))
+}
+
+async fn try_commit(client: &mut Object, batch: &Batch) -> Result<Outcome, Failure> {
     // Dropping the transaction before its commit rolls it back.
     let transaction = client.transaction().await.map_err(Failure::before_commit)?;
     let mut results = Vec::with_capacity(batch.len());

@@ -20,9 +20,11 @@ use super::doorbell;
 use super::failure::Failure;
 use crate::Append;
 use crate::Appended;
+use crate::NewJob;
 use crate::Patch;
 use crate::error::Error;
 use crate::fence::Head;
+use crate::jobs;
 use crate::log;
 use crate::threads;
 use crate::threads::ThreadChange;
@@ -53,6 +55,12 @@ const UPSERT_THREAD: &str = "INSERT INTO thread (session, id, agent, status, pro
     ON CONFLICT (session, id) DO UPDATE SET agent = COALESCE(excluded.agent, thread.agent), status = excluded.status,
     progress = excluded.progress, updated_at = excluded.updated_at,
     archived_at = COALESCE(excluded.archived_at, thread.archived_at)";
+/// Ends where [`jobs::UNLESS_OPEN`] goes on.
+const ENSURE_JOBS: &str =
+    "INSERT INTO job (kind, key, workspace, node, body, run_at, created_at, attempts, epoch,
+    lease_until) SELECT kind, key, workspace, node, body, COALESCE(run_at, lease_now()), lease_now(), 0, 0, 0
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+    AS new (kind, key, workspace, node, body, run_at)";
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 
 /// A connection with the statements of appends prepared.
@@ -64,6 +72,7 @@ pub(crate) struct Link {
     update: Statement,
     update_body: Statement,
     upsert_thread: Statement,
+    ensure_jobs: Statement,
     notify: Statement,
 }
 
@@ -87,6 +96,7 @@ impl Link {
             update: client.prepare(UPDATE).await?,
             update_body: client.prepare(UPDATE_BODY).await?,
             upsert_thread: client.prepare(UPSERT_THREAD).await?,
+            ensure_jobs: client.prepare(&format!("{ENSURE_JOBS} {}", jobs::UNLESS_OPEN)).await?,
             notify: client.prepare(NOTIFY).await?,
             client,
         })
@@ -122,7 +132,8 @@ impl Link {
             .iter()
             .zip(&results)
             .filter_map(|(append, result)| Some((*append, result.as_ref().ok()?)));
-        self.write(&Entries::of(admitted), &work, now).await?;
+        let jobs = Jobs::of(admitted.clone().flat_map(|(append, _)| &append.jobs));
+        self.write(&Entries::of(admitted), &jobs, &work, now).await?;
         Ok(results)
     }
 
@@ -143,6 +154,7 @@ impl Link {
     async fn write(
         &self,
         entries: &Entries<'_>,
+        jobs: &Jobs<'_>,
         work: &BTreeMap<i64, Work>,
         now: Timestamp,
     ) -> Result<(), Failure> {
@@ -150,17 +162,23 @@ impl Link {
         let bodies: (Vec<i64>, Vec<&str>) =
             work.iter().filter_map(|(key, work)| Some((*key, work.patch.agent.as_deref()?))).unzip();
         let longer = work.iter().filter(|(_, work)| work.is_longer).map(|(key, work)| (*key, work.head.head));
-        let payload = doorbell::write_payload(longer);
+        let payload = doorbell::write_payload(longer, !jobs.kind.is_empty());
         let notify: [&(dyn ToSql + Sync); 2] = [&doorbell::CHANNEL, &payload];
         let bodies_args: [&(dyn ToSql + Sync); 2] = [&bodies.0, &bodies.1];
         let (inserts, processes, updates) =
             (entries.inserts(), entries.processes(), sessions.updates(&now.0));
         let threads = Threads::of(work);
         let thread_args = threads.upserts(&now.0);
+        let ensures = jobs.ensures();
 
         let mut steps: Vec<(&Statement, &[&(dyn ToSql + Sync)])> = Vec::new();
         if !entries.seq.is_empty() {
             steps.push((&self.insert, &inserts));
+        }
+        if !jobs.kind.is_empty() {
+            steps.push((&self.ensure_jobs, &ensures));
+        }
+        if !payload.is_empty() {
             steps.push((&self.notify, &notify));
         }
         if !entries.done_seq.is_empty() {
@@ -318,6 +336,41 @@ impl<'a> Entries<'a> {
 
     fn processes(&self) -> [&(dyn ToSql + Sync); 4] {
         [&self.done_session, &self.done_id, &self.done_seq, &self.done_at]
+    }
+}
+
+/// Jobs as columns. Of those with the same name the first counts, and all transactions write them in the order of their
+/// names, so that two never wait for each other.
+#[derive(Default)]
+struct Jobs<'a> {
+    kind: Vec<&'a str>,
+    key: Vec<&'a str>,
+    workspace: Vec<Option<&'a str>>,
+    node: Vec<Option<&'a str>>,
+    body: Vec<&'a str>,
+    run_at: Vec<Option<i64>>,
+}
+
+impl<'a> Jobs<'a> {
+    fn of(jobs: impl Iterator<Item = &'a NewJob>) -> Self {
+        let mut by_name = BTreeMap::new();
+        for job in jobs {
+            by_name.entry((&job.kind, &job.key)).or_insert(job);
+        }
+        let mut columns = Self::default();
+        for NewJob { kind, key, workspace, node, body, run_at } in by_name.into_values() {
+            columns.kind.push(kind);
+            columns.key.push(key);
+            columns.workspace.push(workspace.as_ref().map(Id::as_str));
+            columns.node.push(node.as_deref());
+            columns.body.push(body);
+            columns.run_at.push(run_at.map(|at| at.0));
+        }
+        columns
+    }
+
+    fn ensures(&self) -> [&(dyn ToSql + Sync); 6] {
+        [&self.kind, &self.key, &self.workspace, &self.node, &self.body, &self.run_at]
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use api::time::Clock;
 use deadpool_postgres::Pool;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::Request;
 use super::connection::Connector;
@@ -86,11 +87,15 @@ impl Writer {
     /// Appends with as many attempts as are sensible.
     async fn append(&mut self, requests: &[Request]) -> Result<Vec<Result<Appended, Error>>, Failure> {
         let appends: Vec<&Append> = requests.iter().map(|request| &request.append).collect();
+        let silence_max = self.connector.silence_max();
         let mut attempt = 1;
         loop {
             let now = self.clock.now();
             let result = match self.connect().await {
-                Ok(link) => link.append(&appends, now).await,
+                Ok(link) => match timeout(silence_max, link.append(&appends, now)).await {
+                    Ok(result) => result,
+                    Err(_) => Err(Failure::Unknown("the database did not answer in time".into())),
+                },
                 Err(failure) => Err(failure),
             };
             let Err(failure) = result else { return result };
@@ -122,6 +127,9 @@ impl Writer {
     async fn finish(&self, requests: Vec<Request>, results: Vec<Result<Appended, Error>>) {
         for (request, result) in requests.into_iter().zip(results) {
             let Request { append, reply } = request;
+            if result.is_ok() && !append.jobs.is_empty() {
+                self.hub.announce_job();
+            }
             if let Ok(Appended { first, last, .. }) = &result
                 && let Offer::Behind(_) = self.hub.publish(append.session, *first, append.entries)
             {

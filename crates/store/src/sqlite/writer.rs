@@ -26,6 +26,7 @@ use crate::backend::Stmt;
 use crate::error::Error;
 use crate::fence::Head;
 use crate::follow::Hub;
+use crate::jobs;
 use crate::limits;
 use crate::log;
 
@@ -57,7 +58,7 @@ pub(crate) enum Write {
 )]
 enum Ran {
     Append { append: Append, appended: Appended, reply: Reply<Appended> },
-    Commit { op: &'static str, rows: Vec<Vec<Row>>, reply: Reply<Outcome> },
+    Commit { op: &'static str, rows: Vec<Vec<Row>>, announces_job: bool, reply: Reply<Outcome> },
 }
 
 pub(crate) struct Writer {
@@ -179,7 +180,10 @@ impl Writer {
                 }
             },
             Write::Commit { op, batch, reply } => match self.batch(&batch) {
-                Ok(Outcome::Done(rows)) => (Some(Ran::Commit { op, rows, reply }), None),
+                Ok(Outcome::Done(rows)) => {
+                    let announces_job = batch.iter().any(|stmt| stmt.announces_job);
+                    (Some(Ran::Commit { op, rows, announces_job, reply }), None)
+                }
                 Ok(outcome) => {
                     reply.send(Ok(outcome)).ok();
                     (None, None)
@@ -225,7 +229,7 @@ impl Writer {
     }
 
     fn append(&self, append: &Append) -> Result<Appended, Refusal> {
-        let Append { session, entries, patch, .. } = append;
+        let Append { session, fence: _, entries, patch, jobs, expected_head: _ } = append;
         let now = self.clock.now();
         let Some(mut head) = self.head(*session)? else {
             return Err(Refusal::Refused(Error::not_found("session", session)));
@@ -273,6 +277,9 @@ impl Writer {
             let mut update =
                 self.connection.prepare_cached("UPDATE session_body SET agent = $1 WHERE session = $2")?;
             update.execute(params![agent, session])?;
+        }
+        for job in jobs {
+            connection::run(&self.connection, &jobs::ensure(job))?;
         }
         Ok(appended)
     }
@@ -422,9 +429,17 @@ impl Ran {
         match self {
             Self::Append { append, appended, reply } => {
                 hub.publish(append.session, appended.first, append.entries);
+                if !append.jobs.is_empty() {
+                    hub.announce_job();
+                }
                 reply.send(Ok(appended)).ok();
             }
-            Self::Commit { op: _, rows, reply } => drop(reply.send(Ok(Outcome::Done(rows)))),
+            Self::Commit { op: _, rows, announces_job, reply } => {
+                if announces_job {
+                    hub.announce_job();
+                }
+                reply.send(Ok(Outcome::Done(rows))).ok();
+            }
         }
     }
 }

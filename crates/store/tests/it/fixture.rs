@@ -16,6 +16,7 @@ use api::time::Timestamp;
 use serde_json::json;
 use store::Append;
 use store::Claim;
+use store::EnvironmentColumns;
 use store::EnvironmentRecord;
 use store::Fence;
 use store::NewSession;
@@ -58,7 +59,7 @@ impl World {
         let ids = Ids::new(Clock::system());
         let (workspace, environment) = (ids.make(), ids.make());
         let world = Self { store, target, clock, ids, workspace, environment, _folder: folder };
-        world.store.insert_environment(&world.environment_record(&world.environment)).await.unwrap();
+        world.store.insert(&world.environment_record(&world.environment)).await.unwrap();
         Some(world)
     }
 
@@ -71,17 +72,12 @@ impl World {
     }
 
     pub(crate) fn environment_record(&self, id: &EnvironmentId) -> EnvironmentRecord {
-        let now = self.clock.now();
-        EnvironmentRecord {
-            id: id.clone(),
-            workspace: self.workspace.clone(),
+        let columns = EnvironmentColumns {
             name: "plain".to_owned(),
-            created_at: now,
-            updated_at: now,
-            archived_at: None,
             body: json!({"id": id, "type": "environment"}).to_string(),
             sandbox: None,
-        }
+        };
+        EnvironmentRecord::new(id.clone(), self.workspace.clone(), self.clock.now(), columns)
     }
 
     pub(crate) fn session_record(&self) -> SessionRecord {
@@ -194,6 +190,7 @@ pub(crate) fn by_client(session: &SessionRecord, entries: Vec<NewEntry>) -> Appe
         fence: Fence::Client { claim: None, answers: Vec::new() },
         entries,
         patch: Patch::default(),
+        jobs: Vec::new(),
         expected_head: None,
     }
 }

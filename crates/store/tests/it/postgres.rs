@@ -24,6 +24,40 @@ async fn connect(world: &World) -> (Client, tokio::task::JoinSet<()>) {
     (client, tasks)
 }
 
+/// A way to the database that can go dead without a word, like a cable that is pulled.
+struct Cable {
+    address: std::net::SocketAddr,
+    is_cut: tokio::sync::watch::Sender<bool>,
+    _tasks: tokio::task::JoinSet<()>,
+}
+
+impl Cable {
+    async fn to(socket: std::path::PathBuf) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let is_cut = tokio::sync::watch::Sender::new(false);
+        let cut = is_cut.subscribe();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (mut cut, socket) = (cut.clone(), socket.clone());
+                connections.spawn(async move {
+                    let mut far = tokio::net::UnixStream::connect(socket).await.unwrap();
+                    let is_cut = async { cut.wait_for(|is_cut| *is_cut).await.map(drop) };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                        _ = is_cut => {}
+                    }
+                    // Both ends stay open, and nothing passes.
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { address, is_cut, _tasks: tasks }
+    }
+}
+
 async fn end_all_connections(client: &Client) {
     let ended = client
         .query(
@@ -144,4 +178,31 @@ async fn an_address_that_cannot_be_used_says_why_and_keeps_its_password() {
     let error = open("host=/nowhere/at/all user=u password=geheim dbname=d").await;
     assert!(matches!(error, Error::Database { .. }), "{error}");
     assert!(!format!("{error:?} {error}").contains("geheim"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_that_falls_silent_fails_what_waits_and_is_reached_again() {
+    let Some(world) = World::new(Engine::Postgres).await else { return };
+    let session = world.session().await;
+    let Target::Postgres(direct) = &world.target else { panic!("{:?}", world.target) };
+    let config: tokio_postgres::Config = direct.parse().unwrap();
+    let [tokio_postgres::config::Host::Unix(folder)] = config.get_hosts() else { panic!("{config:?}") };
+    let cable = Cable::to(folder.join(".s.PGSQL.5432")).await;
+    let database = config.get_dbname().unwrap();
+    let user = config.get_user().unwrap();
+    let port = cable.address.port();
+    let address = format!(
+        "host=127.0.0.1 port={port} user={user} dbname={database} tcp_user_timeout=1 connect_timeout=1"
+    );
+    let store = Store::open(&Target::Postgres(address), api::time::Clock::system()).await.unwrap();
+    let append = || by_client(&session, vec![world.message(&session.thread)]);
+    store.append(append()).await.unwrap();
+
+    cable.is_cut.send_replace(true);
+    let (appended, read) = tokio::join!(store.append(append()), store.session(&world.workspace, &session.id));
+    let Err(Error::Database { is_unknown: true, .. }) = appended else { panic!("{appended:?}") };
+    assert!(matches!(read, Err(Error::Database { .. })), "{read:?}");
+
+    cable.is_cut.send_replace(false);
+    assert_eq!(store.append(append()).await.unwrap().last, 2, "the one in between never arrived");
 }

@@ -1,16 +1,22 @@
 //! Keys, agents, environments and sessions as records.
 
 use api::ids::Ids;
+use api::query::Range;
 use api::sessions::SessionStatus;
 use api::time::Clock;
 use api::time::Timestamp;
+use store::AgentColumns;
 use store::AgentRecord;
+use store::EnvironmentColumns;
 use store::Error;
+use store::KeyColumns;
 use store::KeyRecord;
 use store::ListQuery;
 use store::NewSession;
+use store::Noun;
 use store::Order;
 use store::Patch;
+use store::Record;
 use store::SessionQuery;
 use store::SessionRecord;
 
@@ -20,67 +26,91 @@ use crate::fixture::claim;
 use crate::fixture::read_log;
 
 fn agent(world: &World) -> AgentRecord {
-    let now = world.clock.now();
-    AgentRecord {
-        id: world.ids.make(),
-        workspace: world.workspace.clone(),
-        version: 1,
-        created_at: now,
-        updated_at: now,
-        archived_at: None,
-        body: r#"{"name":"one"}"#.to_owned(),
-    }
+    let columns = AgentColumns { version: 1, body: r#"{"name":"one"}"#.to_owned() };
+    AgentRecord::new(world.ids.make(), world.workspace.clone(), world.clock.now(), columns)
+}
+
+fn key(world: &World) -> KeyRecord {
+    let columns = KeyColumns { name: "first".to_owned(), hash: [7; 32] };
+    KeyRecord::new(world.ids.make(), world.workspace.clone(), world.clock.now(), columns)
+}
+
+/// The record as it is after a change.
+fn changed<N: Noun + Clone>(record: &Record<N>) -> Record<N> {
+    Record { updated_at: record.next_change(record.created_at), ..record.clone() }
+}
+
+/// The duties of the mechanism, for any noun. `other` has the id of another record.
+async fn keeps_records<N>(world: &World, first: Record<N>, other: Record<N>)
+where
+    N: Noun + Clone + PartialEq + std::fmt::Debug,
+{
+    let (store, workspace) = (&world.store, &world.workspace);
+    store.insert(&first).await.unwrap();
+    let again = store.insert(&first).await;
+    assert!(matches!(&again, Err(Error::Exists { what, .. }) if *what == N::NAME), "{again:?}");
+    assert_eq!(store.get(workspace, &first.id).await.unwrap().as_ref(), Some(&first));
+
+    let second = changed(&first);
+    store.replace(&second, first.updated_at).await.unwrap();
+    let stale = store.replace(&changed(&second), first.updated_at).await.unwrap_err();
+    assert!(matches!(stale, Error::Conflict { current, .. } if current == second.updated_at.0), "{stale}");
+    let unknown = store.replace(&other, other.updated_at).await;
+    assert!(matches!(unknown, Err(Error::NotFound { what, .. }) if what == N::NAME));
+    assert_eq!(store.get(workspace, &first.id).await.unwrap().as_ref(), Some(&second));
+
+    let archived = Record { archived_at: Some(Timestamp(9)), ..changed(&second) };
+    store.replace(&archived, second.updated_at).await.unwrap();
+    let list = async |include_archived| {
+        let query = ListQuery { include_archived, ..ListQuery::default() };
+        let listed: Vec<Record<N>> = store.list(workspace, &query).await.unwrap();
+        listed.into_iter().filter(|record| record.id == first.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(false).await, []);
+    assert_eq!(list(true).await, std::slice::from_ref(&archived));
+
+    let elsewhere = world.ids.make();
+    assert_eq!(store.get::<N>(&elsewhere, &first.id).await.unwrap(), None);
+    assert_eq!(store.list::<N>(&elsewhere, &ListQuery::default()).await.unwrap(), []);
+    let stolen = Record { workspace: elsewhere.clone(), ..changed(&archived) };
+    assert!(matches!(store.replace(&stolen, archived.updated_at).await, Err(Error::NotFound { .. })));
+    assert!(matches!(store.delete::<N>(&elsewhere, &first.id).await, Err(Error::NotFound { .. })));
+
+    assert_eq!(store.get(workspace, &first.id).await.unwrap().as_ref(), Some(&archived));
+    store.delete::<N>(workspace, &first.id).await.unwrap();
+    assert_eq!(store.get::<N>(workspace, &first.id).await.unwrap(), None);
+    let gone = store.delete::<N>(workspace, &first.id).await;
+    assert!(matches!(gone, Err(Error::NotFound { what, .. }) if what == N::NAME));
+}
+
+pub(crate) async fn records_of_every_noun_are_kept_alike(world: World) {
+    keeps_records(&world, agent(&world), agent(&world)).await;
+    let environment = || world.environment_record(&world.ids.make());
+    keeps_records(&world, environment(), environment()).await;
+    keeps_records(&world, key(&world), key(&world)).await;
 }
 
 pub(crate) async fn an_agent_keeps_all_its_versions(world: World) {
     let (store, workspace) = (&world.store, &world.workspace);
     let first = agent(&world);
-    store.insert_agent(&first).await.unwrap();
-    assert!(matches!(store.insert_agent(&first).await, Err(Error::Exists { what: "agent", .. })));
-    let second = AgentRecord {
-        version: 2,
-        updated_at: first.updated_at.plus_millis(5),
-        body: r#"{"name":"two \u0000 ü"}"#.to_owned(),
-        ..first.clone()
-    };
-    store.replace_agent(&second, 1).await.unwrap();
-    let archived = AgentRecord { archived_at: Some(Timestamp(7)), ..second.clone() };
-    store.replace_agent(&archived, 2).await.unwrap();
+    store.insert(&first).await.unwrap();
+    let columns = AgentColumns { version: 2, body: r#"{"name":"two \u0000 ü"}"#.to_owned() };
+    let second = AgentRecord { columns, ..changed(&first) };
+    store.replace(&second, first.updated_at).await.unwrap();
+    let archived = AgentRecord { archived_at: Some(Timestamp(7)), ..changed(&second) };
+    store.replace(&archived, second.updated_at).await.unwrap();
 
-    assert_eq!(store.agent(workspace, &first.id).await.unwrap().as_ref(), Some(&archived));
-    assert_eq!(store.agent_version(workspace, &first.id, 1).await.unwrap().as_ref(), Some(&first));
-    assert_eq!(store.agent_version(workspace, &first.id, 3).await.unwrap(), None);
-    let versions = |before, limit| store.list_agent_versions(workspace, &first.id, before, limit);
+    let version = async |number| store.get_version(workspace, &first.id, number).await.unwrap();
+    assert_eq!(version(1).await.as_ref(), Some(&first));
+    assert_eq!(version(2).await.as_ref(), Some(&archived));
+    assert_eq!(version(3).await, None);
+    let versions = |before, limit| store.list_versions(workspace, &first.id, before, limit);
     assert_eq!(versions(None, 10).await.unwrap(), [archived.clone(), first.clone()]);
     assert_eq!(versions(None, 1).await.unwrap(), [archived]);
     assert_eq!(versions(Some(2), 10).await.unwrap(), std::slice::from_ref(&first));
-}
-
-pub(crate) async fn a_stale_version_of_an_agent_is_refused(world: World) {
-    let first = agent(&world);
-    world.store.insert_agent(&first).await.unwrap();
-    let second = AgentRecord { version: 2, ..first.clone() };
-    world.store.replace_agent(&second, 1).await.unwrap();
-    let error = world.store.replace_agent(&AgentRecord { version: 2, ..first.clone() }, 1).await.unwrap_err();
-    assert!(matches!(error, Error::Conflict { what: "agent", current: 2, .. }), "{error}");
-    let unknown = AgentRecord { id: world.ids.make(), ..first };
-    assert!(matches!(
-        world.store.replace_agent(&unknown, 1).await,
-        Err(Error::NotFound { what: "agent", .. })
-    ));
-}
-
-pub(crate) async fn an_archived_agent_is_listed_only_when_asked_for(world: World) {
-    let live = agent(&world);
-    let archived = AgentRecord { archived_at: Some(Timestamp(9)), ..agent(&world) };
-    world.store.insert_agent(&live).await.unwrap();
-    world.store.insert_agent(&archived).await.unwrap();
-    let list = async |include_archived| {
-        let query = ListQuery { include_archived, order: Order::Asc, ..ListQuery::default() };
-        world.store.list_agents(&world.workspace, &query).await.unwrap()
-    };
-    assert_eq!(list(false).await, std::slice::from_ref(&live));
-    assert_eq!(list(true).await, [live, archived]);
+    let elsewhere = world.ids.make();
+    assert_eq!(store.get_version::<AgentColumns>(&elsewhere, &first.id, 1).await.unwrap(), None);
+    assert_eq!(store.list_versions::<AgentColumns>(&elsewhere, &first.id, None, 9).await.unwrap(), []);
 }
 
 pub(crate) async fn agents_are_paged_in_both_directions(world: World) {
@@ -89,13 +119,13 @@ pub(crate) async fn agents_are_paged_in_both_directions(world: World) {
         // Pairs of the same time, so that the id decides too.
         let created_at = Timestamp(1000 + number / 2);
         let agent = AgentRecord { created_at, ..agent(&world) };
-        world.store.insert_agent(&agent).await.unwrap();
+        world.store.insert(&agent).await.unwrap();
         agents.push(agent);
     }
     let page = async |order, after: Option<&AgentRecord>, limit| {
         let after = after.map(|agent| (agent.created_at.0, agent.id.to_string()));
         let query = ListQuery { order, after, limit, ..ListQuery::default() };
-        world.store.list_agents(&world.workspace, &query).await.unwrap()
+        world.store.list::<AgentColumns>(&world.workspace, &query).await.unwrap()
     };
     assert_eq!(page(Order::Asc, None, 3).await, agents[..3]);
     assert_eq!(page(Order::Asc, Some(&agents[2]), 3).await, agents[3..6]);
@@ -104,66 +134,32 @@ pub(crate) async fn agents_are_paged_in_both_directions(world: World) {
     assert_eq!(page(Order::Desc, Some(&agents[4]), 3).await, down);
 
     let query = ListQuery {
-        created_gt: Some(Timestamp(1000)),
-        created_lte: Some(Timestamp(1002)),
+        created_at: Range { gt: Some(Timestamp(1000)), lte: Some(Timestamp(1002)), ..Range::default() },
         order: Order::Asc,
         ..ListQuery::default()
     };
-    assert_eq!(world.store.list_agents(&world.workspace, &query).await.unwrap(), agents[2..6]);
+    assert_eq!(world.store.list::<AgentColumns>(&world.workspace, &query).await.unwrap(), agents[2..6]);
     let query = ListQuery {
-        created_gte: Some(Timestamp(1002)),
-        created_lt: Some(Timestamp(1003)),
+        created_at: Range { gte: Some(Timestamp(1002)), lt: Some(Timestamp(1003)), ..Range::default() },
         order: Order::Asc,
         ..ListQuery::default()
     };
-    assert_eq!(world.store.list_agents(&world.workspace, &query).await.unwrap(), agents[4..6]);
+    assert_eq!(world.store.list::<AgentColumns>(&world.workspace, &query).await.unwrap(), agents[4..6]);
 }
 
-pub(crate) async fn objects_of_another_workspace_are_not_found(world: World) {
+pub(crate) async fn sessions_of_another_workspace_are_not_found(world: World) {
     let store = &world.store;
     let other = Ids::new(Clock::system()).make();
-    let agent = agent(&world);
-    store.insert_agent(&agent).await.unwrap();
     let session = world.session().await;
-
-    assert_eq!(store.agent(&other, &agent.id).await.unwrap(), None);
-    assert_eq!(store.agent_version(&other, &agent.id, 1).await.unwrap(), None);
-    assert_eq!(store.list_agent_versions(&other, &agent.id, None, 9).await.unwrap(), []);
-    assert_eq!(store.list_agents(&other, &ListQuery::default()).await.unwrap(), []);
-    let stolen = AgentRecord { workspace: other.clone(), version: 2, ..agent.clone() };
-    assert!(matches!(store.replace_agent(&stolen, 1).await, Err(Error::NotFound { .. })));
-    assert_eq!(store.agent(&world.workspace, &agent.id).await.unwrap(), Some(agent));
-
-    assert_eq!(store.environment(&other, &world.environment).await.unwrap(), None);
-    assert_eq!(store.environment_named(&other, "plain").await.unwrap(), None);
-    assert_eq!(store.list_environments(&other, &ListQuery::default()).await.unwrap(), []);
-    let deleted = store.delete_environment(&other, &world.environment).await;
-    assert!(matches!(deleted, Err(Error::NotFound { .. })));
-
     assert_eq!(store.session(&other, &session.id).await.unwrap(), None);
     assert_eq!(store.list_sessions(&other, &SessionQuery::default()).await.unwrap(), []);
     assert!(matches!(store.delete_session(&other, &session.id).await, Err(Error::NotFound { .. })));
     assert_eq!(world.reload(&session).await, session);
 }
 
-pub(crate) async fn an_environment_changed_by_somebody_else_is_not_overwritten(world: World) {
-    let (store, read) = (&world.store, world.environment_record(&world.environment));
-    let changed = store::EnvironmentRecord {
-        name: "changed".to_owned(),
-        updated_at: read.updated_at.plus_millis(1),
-        sandbox: Some(r#"{"setup":"x"}"#.to_owned()),
-        ..read.clone()
-    };
-    store.replace_environment(&changed, read.updated_at).await.unwrap();
-    let error = store.replace_environment(&read, read.updated_at).await.unwrap_err();
-    assert!(matches!(&error, Error::Conflict { current, .. } if *current == changed.updated_at.0), "{error}");
-    assert_eq!(store.environment_named(&world.workspace, "changed").await.unwrap().as_ref(), Some(&changed));
-    assert_eq!(store.list_environments(&world.workspace, &ListQuery::default()).await.unwrap(), [changed]);
-}
-
 pub(crate) async fn an_environment_in_use_is_not_deleted(world: World) {
     let session = world.session().await;
-    let delete = || world.store.delete_environment(&world.workspace, &world.environment);
+    let delete = || world.store.delete::<EnvironmentColumns>(&world.workspace, &world.environment);
     let error = delete().await.unwrap_err();
     assert!(matches!(error, Error::InUse { what: "environment", sessions: 1, .. }), "{error}");
     world.store.delete_session(&world.workspace, &session.id).await.unwrap();
@@ -172,23 +168,16 @@ pub(crate) async fn an_environment_in_use_is_not_deleted(world: World) {
 }
 
 pub(crate) async fn a_key_is_found_by_its_hash_until_and_after_it_is_revoked(world: World) {
-    let key = KeyRecord {
-        id: world.ids.make(),
-        workspace: world.workspace.clone(),
-        name: "first".to_owned(),
-        hash: [7; 32],
-        created_at: world.clock.now(),
-        revoked_at: None,
-    };
-    world.store.insert_key(&key).await.unwrap();
+    let key = key(&world);
+    world.store.insert(&key).await.unwrap();
     let same = KeyRecord { id: world.ids.make(), ..key.clone() };
-    assert!(matches!(world.store.insert_key(&same).await, Err(Error::Exists { what: "key", .. })));
+    assert!(matches!(world.store.insert(&same).await, Err(Error::Exists { what: "key", .. })));
     assert_eq!(world.store.find_key(&[7; 32]).await.unwrap().as_ref(), Some(&key));
     assert_eq!(world.store.find_key(&[8; 32]).await.unwrap(), None);
 
     world.store.revoke_key(&key.id, Timestamp(5)).await.unwrap();
     world.store.revoke_key(&key.id, Timestamp(6)).await.unwrap();
-    let revoked = KeyRecord { revoked_at: Some(Timestamp(5)), ..key };
+    let revoked = KeyRecord { archived_at: Some(Timestamp(5)), updated_at: Timestamp(5), ..key };
     assert_eq!(world.store.find_key(&[7; 32]).await.unwrap().as_ref(), Some(&revoked));
     assert_eq!(world.store.list_keys().await.unwrap(), [revoked]);
     let unknown = world.store.revoke_key(&world.ids.make(), Timestamp(5)).await;

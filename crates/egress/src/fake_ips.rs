@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
-use crate::limits::NAMES_MAX;
+use crate::limits::FAKE_IPS_MAX;
 use crate::policy::Hostname;
 
 /// The first address that is given out; those before it are for the DNS server and the like.
@@ -16,7 +16,7 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
 
 /// The names of one session. When all addresses are given out, the one unused for longest gets a new name.
 #[derive(Debug)]
-pub struct Names {
+pub struct FakeIpTable {
     capacity: usize,
     /// By place: the name, and when it was used last.
     entries: Vec<(Hostname, u64)>,
@@ -26,13 +26,13 @@ pub struct Names {
     uses: u64,
 }
 
-impl Default for Names {
+impl Default for FakeIpTable {
     fn default() -> Self {
-        Self::new(NAMES_MAX)
+        Self::new(FAKE_IPS_MAX)
     }
 }
 
-impl Names {
+impl FakeIpTable {
     /// Remembers at most `capacity` names, at least one.
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, 131_072 - 256);
@@ -84,6 +84,6 @@ impl Names {
 }
 
 /// Whether an address belongs to the range that stands for names.
-pub fn is_stand_in(address: IpAddr) -> bool {
+pub fn is_fake_ip(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 198 && v4.octets()[1] & 0xfe == 18)
 }

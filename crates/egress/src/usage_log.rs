@@ -27,8 +27,8 @@ use serde::Serialize;
 use crate::decide::How;
 use crate::decide::Rule;
 use crate::limits::DECISIONS_MAX;
-use crate::limits::LEDGER_BYTES_MAX;
 use crate::limits::UNWRITTEN_BYTES_MAX;
+use crate::limits::USAGE_LOG_BYTES_MAX;
 
 /// Sums over the life of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub struct Totals {
 /// What became of a connection or request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum Verdict {
     /// Allowed, and connected.
     Allowed,
     /// Refused.
@@ -93,7 +93,8 @@ pub struct Entry {
     /// Bytes that came in so far.
     pub bytes_in: u64,
     /// What became of it.
-    pub outcome: Outcome,
+    #[serde(alias = "outcome")]
+    pub verdict: Verdict,
     /// What decided.
     pub rule: Rule,
 }
@@ -110,9 +111,9 @@ fn none<E>() -> Option<E> {
     None
 }
 
-/// The ledger of one session.
+/// The usage log of one session.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct UsageLog {
     state: Mutex<State>,
     bytes_out: AtomicU64,
     bytes_in: AtomicU64,
@@ -130,15 +131,15 @@ struct State {
     file_bytes: u64,
 }
 
-impl Ledger {
-    /// Opens the ledger of a session in a folder, going on where it was left.
+impl UsageLog {
+    /// Opens the usage log of a session in a folder, going on where it was left.
     pub fn open(folder: &Path, session: &SessionId) -> io::Result<Self> {
         let mut state = State::read_all(folder, session)?;
         state.open()?;
         Ok(Self::new(state))
     }
 
-    /// Reads the ledger of a session that has no sandbox at the moment; `None` when there is none.
+    /// Reads the usage log of a session that has no sandbox at the moment; `None` when there is none.
     pub fn read(folder: &Path, session: &SessionId) -> io::Result<Option<Self>> {
         let state = State::read_all(folder, session)?;
         Ok(state.current().exists().then(|| Self::new(state)))
@@ -206,10 +207,10 @@ impl Ledger {
         let mut state = self.lock();
         state.numbers += 1;
         entry.number = state.numbers;
-        match entry.outcome {
-            Outcome::Allowed => state.totals.allowed += 1,
-            Outcome::Refused => state.totals.refused += 1,
-            Outcome::Failed => state.totals.failed += 1,
+        match entry.verdict {
+            Verdict::Allowed => state.totals.allowed += 1,
+            Verdict::Refused => state.totals.refused += 1,
+            Verdict::Failed => state.totals.failed += 1,
         }
         let totals = self.with_bytes(state.totals);
         state.write(&Line { totals, decision: Some(&entry) });
@@ -308,7 +309,7 @@ impl State {
     fn write<E: Serialize>(&mut self, line: &Line<E>) {
         let Ok(mut bytes) = serde_json::to_vec(line) else { return };
         bytes.push(b'\n');
-        if self.file_bytes >= LEDGER_BYTES_MAX && std::fs::rename(self.current(), self.former()).is_ok() {
+        if self.file_bytes >= USAGE_LOG_BYTES_MAX && std::fs::rename(self.current(), self.former()).is_ok() {
             self.file = None;
         }
         if self.file.is_none() && self.open().is_err() {

@@ -1,0 +1,2 @@
+-- Keys are records like all others: the time of the last change guards the next one.
+ALTER TABLE api_key ADD COLUMN updated_at bigint NOT NULL DEFAULT 0;
