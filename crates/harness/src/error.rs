@@ -90,6 +90,9 @@ impl Error {
         match source {
             store::Error::SessionEnded { .. } => Self::Ended { id: id.clone() },
             store::Error::NotFound { .. } => Self::not_found("session", id),
+            store::Error::NotWaiting { call } => {
+                Self::invalid(format!("{call} belongs to no call that waits for such an answer"))
+            }
             source => Self::Session { attempt, id: id.clone(), source },
         }
     }

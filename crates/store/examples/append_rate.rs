@@ -93,7 +93,7 @@ async fn write(
         };
         let append = Append {
             session: session.key,
-            fence: Fence::Client { claim: None },
+            fence: Fence::Client { claim: None, answers: Vec::new() },
             entries: vec![entry],
             patch: Patch::default(),
             jobs: Vec::new(),
@@ -133,5 +133,6 @@ fn session(ids: &Ids, clock: &Clock, environment: &EnvironmentRecord) -> Session
         epoch: 0,
         holder: None,
         runnable: false,
+        waiting: Vec::new(),
     }
 }

@@ -239,6 +239,13 @@ impl Row {
         self.optional_text(what)?.map(|text| parse_id(what, text)).transpose()
     }
 
+    /// A column of JSON text.
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&mut self, what: &'static str) -> Result<T, Error> {
+        let text = self.text(what)?;
+        serde_json::from_str(&text)
+            .map_err(|_| Error::Corrupt { what, value: text.chars().take(80).collect() })
+    }
+
     pub(crate) fn status(&mut self, what: &'static str) -> Result<SessionStatus, Error> {
         let name = self.text(what)?;
         SessionStatus::parse(&name).ok_or(Error::Corrupt { what, value: name })

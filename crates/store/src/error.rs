@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use api::ids::EventId;
 use api::ids::SessionId;
 
 /// The driver's error.
@@ -70,6 +71,18 @@ pub enum Error {
     SessionEnded {
         /// The session.
         id: SessionId,
+    },
+    /// The call that a client answers waits for no such answer, and never did.
+    #[error("append an answer to call {call}: it waits for none")]
+    NotWaiting {
+        /// The call.
+        call: EventId,
+    },
+    /// The session is idle until the client answers these calls, and takes no messages meanwhile.
+    #[error("append a message to a session: it waits for answers to {} calls", calls.len())]
+    Waiting {
+        /// The calls without an answer.
+        calls: Vec<EventId>,
     },
     /// A bound of `limits.rs` was hit.
     #[error("{op}: {size} {what} are more than {max}")]

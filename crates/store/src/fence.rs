@@ -11,9 +11,13 @@ use api::ids::SessionId;
 use api::sessions::SessionStatus;
 use api::time::Timestamp;
 
+use crate::Answer;
 use crate::Error;
 use crate::NewJob;
+use crate::ThreadChange;
+use crate::Waiting;
 use crate::limits;
+use crate::waiting;
 
 /// Entries for a session's log, and changes to its row that become durable with them.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub enum Fence {
     Client {
         /// Takes the lease in the same commit, when it is free or expired.
         claim: Option<Claim>,
+        /// What the entries answer; see [`crate::Answer`].
+        answers: Vec<Answer>,
     },
 }
 
@@ -72,6 +78,10 @@ pub struct Patch {
     pub status: Option<SessionStatus>,
     /// The new usage and statistics, as JSON.
     pub progress: Option<String>,
+    /// The threads that change, each once.
+    pub threads: Vec<ThreadChange>,
+    /// All calls that wait for the client from here on. Answers that the caller has not seen yet still count.
+    pub waiting: Option<Vec<Waiting>>,
     /// The new title; `Some(None)` removes it.
     pub title: Option<Option<String>>,
     /// The new metadata, as a JSON object.
@@ -112,6 +122,7 @@ pub(crate) struct Head {
     pub(crate) status: SessionStatus,
     pub(crate) is_archived: bool,
     pub(crate) runnable: bool,
+    pub(crate) waiting: Vec<Waiting>,
 }
 
 impl Append {
@@ -132,13 +143,20 @@ impl Head {
         let Append { session, fence, entries, patch, jobs: _, expected_head } = append;
         self.check(*session, fence)?;
         let last = self.room(entries.len())?;
+        if let Fence::Client { claim: _, answers } = fence {
+            let is_idle = self.status == SessionStatus::Idle;
+            self.waiting = waiting::admit(&self.waiting, is_idle, entries, answers)?;
+        }
+        if let Some(waiting) = &patch.waiting {
+            self.waiting = waiting::replace(&self.waiting, waiting);
+        }
         let (before, first) = (self.head, self.head + 1);
         self.head = last;
         self.status = patch.status.unwrap_or(self.status);
         self.is_archived |= patch.archived_at.is_some();
 
         let by_client = matches!(fence, Fence::Client { .. });
-        if let Fence::Client { claim: Some(claim) } = fence
+        if let Fence::Client { claim: Some(claim), answers: _ } = fence
             && self.is_free(now)
         {
             self.epoch += 1;

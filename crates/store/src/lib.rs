@@ -25,6 +25,8 @@ mod sandboxes;
 mod sessions;
 mod sqlite;
 pub mod telemetry;
+mod threads;
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,6 +75,11 @@ pub use sandboxes::SandboxRecord;
 pub use sessions::NewSession;
 pub use sessions::SessionQuery;
 pub use sessions::SessionRecord;
+pub use threads::ThreadChange;
+pub use threads::ThreadRecord;
+pub use waiting::Answer;
+pub use waiting::Waiting;
+pub use waiting::Wants;
 
 use backend::Backend;
 use follow::Hub;

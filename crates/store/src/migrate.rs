@@ -41,6 +41,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../../migrations/sqlite/0005_key.sql"),
         postgres: include_str!("../../../migrations/postgres/0005_key.sql"),
     },
+    Migration {
+        version: 6,
+        name: "thread",
+        sqlite: include_str!("../../../migrations/sqlite/0006_thread.sql"),
+        postgres: include_str!("../../../migrations/postgres/0006_thread.sql"),
+    },
 ];
 
 /// Key of the advisory lock under which a PostgreSQL schema is changed: the first letters of the program's name.

@@ -4,12 +4,12 @@
 //! goes away when the session is at rest. It never decides. Whatever goes wrong with it (the store is gone, the lease
 //! was lost, a bug), it stops, and a new driver takes the session up from the log.
 
-mod act;
 mod ask;
 mod driver;
 mod hands;
 mod journal;
 mod rested;
+mod sandbox_calls;
 mod sweep;
 
 use std::panic::AssertUnwindSafe;

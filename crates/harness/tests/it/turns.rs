@@ -37,12 +37,12 @@ async fn a_text_turn_ends_idle_with_its_lease_given_back() {
 }
 
 #[tokio::test]
-async fn calls_of_one_reply_run_side_by_side_and_their_results_go_back_to_the_model() {
+async fn calls_that_only_read_run_side_by_side_and_their_results_go_back_in_the_order_of_the_calls() {
     let stage = Stage::new().await;
     let session = stage.session().await;
     let two = Reply::message()
-        .tool_use("toolu_a", "bash", &json!({"command": "a"}))
-        .tool_use("toolu_b", "bash", &json!({"command": "b"}))
+        .tool_use("toolu_a", "read", &json!({"command": "a"}))
+        .tool_use("toolu_b", "read", &json!({"command": "b"}))
         .stop("tool_use");
     stage.model.push(two);
     stage.model.push(Reply::saying("both done"));
@@ -53,13 +53,12 @@ async fn calls_of_one_reply_run_side_by_side_and_their_results_go_back_to_the_mo
     stage.until(&session, "session.status_idle", 1).await;
     let second = stage.model.request(1).await.json();
     let results = second["messages"][2]["content"].as_array().unwrap();
-    let mut told: Vec<(&str, &str)> = results
+    let told: Vec<(&str, &str)> = results
         .iter()
         .map(|result| {
             (result["tool_use_id"].as_str().unwrap(), result["content"][0]["text"].as_str().unwrap())
         })
         .collect();
-    told.sort_unstable();
     assert_eq!(told, [("toolu_a", "A"), ("toolu_b", "B")]);
 }
 

@@ -26,9 +26,11 @@ use crate::error::Error;
 use crate::fence::Head;
 use crate::jobs;
 use crate::log;
+use crate::threads;
+use crate::threads::ThreadChange;
 
 const LOCK: &str = "SELECT key, id, head, epoch, holder, lease_until, status, archived_at, runnable,
-    lease_now() FROM session WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE";
+    waiting, lease_now() FROM session WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE";
 const INSERT: &str = "INSERT INTO entry (session, seq, position, id, thread, kind, public, private, created_at,
     processed_at, processes) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[],
     $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::text[])";
@@ -40,12 +42,19 @@ const UPDATE: &str = "UPDATE session SET head = new.head, epoch = new.epoch, hol
     progress = COALESCE(new.progress, session.progress),
     title = CASE WHEN new.is_titled THEN new.title ELSE session.title END,
     metadata = COALESCE(new.metadata, session.metadata),
-    archived_at = COALESCE(new.archived_at, session.archived_at)
+    archived_at = COALESCE(new.archived_at, session.archived_at), waiting = new.waiting
     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
-    $9::text[], $10::bool[], $11::text[], $12::text[], $13::bigint[]) AS new (key, head, epoch, holder, lease_until,
-    runnable, status, progress, is_titled, title, metadata, archived_at) WHERE session.key = new.key";
+    $9::text[], $10::bool[], $11::text[], $12::text[], $13::bigint[], $14::text[]) AS new (key, head, epoch, holder, lease_until,
+    runnable, status, progress, is_titled, title, metadata, archived_at, waiting) WHERE session.key = new.key";
 const UPDATE_BODY: &str = "UPDATE session_body SET agent = new.agent
     FROM unnest($1::bigint[], $2::text[]) AS new (session, agent) WHERE session_body.session = new.session";
+const UPSERT_THREAD: &str = "INSERT INTO thread (session, id, agent, status, progress, created_at, updated_at, archived_at)
+    SELECT new.session, new.id, new.agent, new.status, new.progress, $1, $1, new.archived_at
+    FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+    AS new (session, id, agent, status, progress, archived_at)
+    ON CONFLICT (session, id) DO UPDATE SET agent = COALESCE(excluded.agent, thread.agent), status = excluded.status,
+    progress = excluded.progress, updated_at = excluded.updated_at,
+    archived_at = COALESCE(excluded.archived_at, thread.archived_at)";
 /// Ends where [`jobs::UNLESS_OPEN`] goes on.
 const ENSURE_JOBS: &str =
     "INSERT INTO job (kind, key, workspace, node, body, run_at, created_at, attempts, epoch,
@@ -62,6 +71,7 @@ pub(crate) struct Link {
     process: Statement,
     update: Statement,
     update_body: Statement,
+    upsert_thread: Statement,
     ensure_jobs: Statement,
     notify: Statement,
 }
@@ -85,6 +95,7 @@ impl Link {
             process: client.prepare(PROCESS).await?,
             update: client.prepare(UPDATE).await?,
             update_body: client.prepare(UPDATE_BODY).await?,
+            upsert_thread: client.prepare(UPSERT_THREAD).await?,
             ensure_jobs: client.prepare(&format!("{ENSURE_JOBS} {}", jobs::UNLESS_OPEN)).await?,
             notify: client.prepare(NOTIFY).await?,
             client,
@@ -156,6 +167,8 @@ impl Link {
         let bodies_args: [&(dyn ToSql + Sync); 2] = [&bodies.0, &bodies.1];
         let (inserts, processes, updates) =
             (entries.inserts(), entries.processes(), sessions.updates(&now.0));
+        let threads = Threads::of(work);
+        let thread_args = threads.upserts(&now.0);
         let ensures = jobs.ensures();
 
         let mut steps: Vec<(&Statement, &[&(dyn ToSql + Sync)])> = Vec::new();
@@ -174,6 +187,9 @@ impl Link {
         steps.push((&self.update, &updates));
         if !bodies.0.is_empty() {
             steps.push((&self.update_body, &bodies_args));
+        }
+        if !threads.id.is_empty() {
+            steps.push((&self.upsert_thread, &thread_args));
         }
         // The commit goes out with them: if one of them fails, the server makes it a rollback.
         let run = futures_util::future::join_all(
@@ -201,6 +217,7 @@ impl Work {
                 status: row.status("status of a session")?,
                 is_archived: row.optional_int("archiving of a session")?.is_some(),
                 runnable: row.int("runnable of a session")? != 0,
+                waiting: row.json("waiting calls of a session")?,
             };
             let now = row.int("clock of leases")?;
             Ok((key, Self { head, patch: Patch::default(), now, is_touched: false, is_longer: false }))
@@ -212,10 +229,23 @@ impl Work {
         let appended = self.head.admit(append, self.now)?;
         self.is_touched = true;
         self.is_longer |= !append.entries.is_empty();
-        // Status, lease and runnable are in the head already.
-        let Patch { status: _, progress, title, metadata, agent, archived_at, runnable: _, release: _ } =
-            &append.patch;
+        // Status, waiting calls, lease and runnable are in the head already.
+        let Patch {
+            status: _,
+            progress,
+            threads,
+            waiting: _,
+            title,
+            metadata,
+            agent,
+            archived_at,
+            runnable: _,
+            release: _,
+        } = &append.patch;
         let patch = &mut self.patch;
+        for change in threads {
+            threads::merge(&mut patch.threads, change);
+        }
         let later = |old: &mut Option<String>, new: &Option<String>| {
             if new.is_some() {
                 old.clone_from(new);
@@ -359,6 +389,7 @@ struct Sessions<'a> {
     title: Vec<Option<&'a str>>,
     metadata: Vec<Option<&'a str>>,
     archived_at: Vec<Option<i64>>,
+    waiting: Vec<String>,
 }
 
 impl<'a> Sessions<'a> {
@@ -377,11 +408,12 @@ impl<'a> Sessions<'a> {
             columns.title.push(patch.title.as_ref().and_then(Option::as_deref));
             columns.metadata.push(patch.metadata.as_deref());
             columns.archived_at.push(patch.archived_at.map(|at| at.0));
+            columns.waiting.push(api::entry::raw(&head.waiting).get().to_owned());
         }
         columns
     }
 
-    fn updates<'b>(&'b self, now: &'b i64) -> [&'b (dyn ToSql + Sync); 13] {
+    fn updates<'b>(&'b self, now: &'b i64) -> [&'b (dyn ToSql + Sync); 14] {
         [
             now,
             &self.key,
@@ -396,6 +428,39 @@ impl<'a> Sessions<'a> {
             &self.title,
             &self.metadata,
             &self.archived_at,
+            &self.waiting,
         ]
+    }
+}
+
+/// Changed threads as columns.
+#[derive(Default)]
+struct Threads<'a> {
+    session: Vec<i64>,
+    id: Vec<&'a str>,
+    agent: Vec<Option<&'a str>>,
+    status: Vec<&'a str>,
+    progress: Vec<&'a str>,
+    archived_at: Vec<Option<i64>>,
+}
+
+impl<'a> Threads<'a> {
+    fn of(work: &'a BTreeMap<i64, Work>) -> Self {
+        let mut columns = Self::default();
+        for (session, work) in work {
+            for ThreadChange { id, agent, status, progress, archived_at } in &work.patch.threads {
+                columns.session.push(*session);
+                columns.id.push(id.as_str());
+                columns.agent.push(agent.as_deref());
+                columns.status.push(status.as_str());
+                columns.progress.push(progress);
+                columns.archived_at.push(archived_at.map(|at| at.0));
+            }
+        }
+        columns
+    }
+
+    fn upserts<'b>(&'b self, now: &'b i64) -> [&'b (dyn ToSql + Sync); 7] {
+        [now, &self.session, &self.id, &self.agent, &self.status, &self.progress, &self.archived_at]
     }
 }

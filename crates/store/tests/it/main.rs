@@ -15,6 +15,8 @@ mod postgres;
 mod records;
 mod sandboxes;
 mod sqlite;
+mod threads;
+mod waiting;
 
 /// Makes a test of every scenario for every database. A function cannot make tests.
 macro_rules! scenarios {
@@ -85,6 +87,13 @@ scenarios! {
         an_append_to_an_unknown_session_is_not_found,
         processing_an_event_sets_its_time_once,
         an_append_of_too_many_entries_is_refused;
+    threads:
+        the_threads_of_a_session_change_in_the_commit_of_the_append,
+        threads_go_with_their_session;
+    waiting:
+        answers_of_clients_are_checked_in_the_append,
+        a_message_is_refused_while_an_idle_session_waits_for_answers,
+        an_answer_that_the_holder_has_not_seen_still_counts;
     pages:
         events_are_listed_in_the_order_of_processing,
         events_are_filtered,

@@ -1,8 +1,7 @@
-//! Runs tool calls in the session's sandbox.
+//! The performer of calls that run in the session's sandbox. It reports typed ends; the brain words them.
 
 use std::sync::Arc;
 
-use api::emitted::text_block;
 use api::ids::EventId;
 use api::ids::SessionId;
 use api::time::Timestamp;
@@ -12,42 +11,42 @@ use sandbox::Recall;
 use tokio::task::AbortHandle;
 
 use crate::Inner;
-use crate::brain::Outcome;
+use crate::brain::CallEnd;
+use crate::brain::EffectDone;
 use crate::crash;
 use crate::environments::Wanted;
 use crate::error::chain;
 use crate::limits;
 use crate::telemetry;
 
-/// What the API says of a call that an interrupt closed.
-const INTERRUPTED: &str = "Tool execution was interrupted before completion. Please retry.";
-
 /// Runs a call, making the sandbox when there is none.
-pub(crate) async fn run(inner: Arc<Inner>, wanted: Wanted, call: Call) -> Outcome {
+pub(crate) async fn start(inner: Arc<Inner>, wanted: Wanted, call: Call) -> EffectDone {
     let crash = inner.parts.crash.as_ref();
     crash::point(crash, "before_tool");
-    let id = call.id.clone();
     let measured = telemetry::Call::begin(&call.tool);
-    let error;
-    let outcome = match inner.hands.provision(&wanted).await {
+    let end = match inner.hands.provision(&wanted).await {
         Ok((sandbox, held)) => match sandbox.execute(&call).await.map(|outcome| held.tell(outcome)) {
-            Ok(sandbox::Outcome { content, is_error }) => {
-                error = is_error.then_some("tool");
-                Outcome::Finished { call: id, content, is_error }
-            }
-            Err(source) => {
-                error = Some("sandbox");
-                failed(&wanted.session, id, &source)
-            }
+            Ok(sandbox::Outcome { content, is_error }) => CallEnd::Result { content, is_error },
+            Err(error) => failed(&wanted.session, &error),
         },
-        Err(source) => {
-            error = Some("no_sandbox");
-            unprovided(&wanted.session, id, &source)
-        }
+        Err(error) => no_sandbox(&wanted.session, &error),
     };
-    measured.end(error);
+    measured.end(cause(&end));
     crash::point(crash, "after_tool");
-    outcome
+    EffectDone::Called { call: call.id, end }
+}
+
+/// The cause of a call that ended without a result, or `tool` when the tool itself says that it failed.
+fn cause(end: &CallEnd) -> Option<&'static str> {
+    match end {
+        CallEnd::Result { is_error, .. } => is_error.then_some("tool"),
+        CallEnd::NoSandbox { .. } => Some("no_sandbox"),
+        CallEnd::Cancelled
+        | CallEnd::Unknown
+        | CallEnd::NeverStarted
+        | CallEnd::SandboxLost
+        | CallEnd::NotRun { .. } => Some("sandbox"),
+    }
 }
 
 /// Makes the sandbox for a call that is about to come. When that fails, the call itself says so.
@@ -70,22 +69,17 @@ pub(crate) async fn stand_by(inner: &Inner) {
 }
 
 /// There is no sandbox to run the call in. Clients are told too: it is rarely the model who can do something about it.
-fn unprovided(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome {
+fn no_sandbox(session: &SessionId, error: &sandbox::Error) -> CallEnd {
     let reason = chain(error);
     tracing::warn!(session.id = %session, error = reason, "there is no sandbox for a tool call of session {session}");
-    Outcome::Unprovided { call, reason }
+    CallEnd::NoSandbox { reason }
 }
 
-/// The model is told what happened; it can go on without the sandbox or try again.
-fn failed(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome {
-    let chain = chain(error);
-    tracing::warn!(session.id = %session, error = chain, "a tool call of session {session} failed in the sandbox");
-    let text = match error {
-        sandbox::Error::Lost { .. } => {
-            "The sandbox stopped while this call ran; whether the call took effect is unknown. The next call starts \
-             a new sandbox with the same files."
-                .to_owned()
-        }
+fn failed(session: &SessionId, error: &sandbox::Error) -> CallEnd {
+    let reason = chain(error);
+    tracing::warn!(session.id = %session, error = reason, "a tool call of session {session} failed in the sandbox");
+    match error {
+        sandbox::Error::Lost { .. } => CallEnd::SandboxLost,
         sandbox::Error::Unavailable { .. }
         | sandbox::Error::Full { .. }
         | sandbox::Error::SetUp { .. }
@@ -95,33 +89,29 @@ fn failed(session: &SessionId, call: EventId, error: &sandbox::Error) -> Outcome
         | sandbox::Error::Operation { .. }
         | sandbox::Error::Misanswered { .. }
         | sandbox::Error::Layer { .. }
-        | sandbox::Error::Spawner { .. } => format!("The call was not run: {chain}."),
-    };
-    Outcome::Finished { call, content: vec![text_block(&text)], is_error: true }
+        | sandbox::Error::Spawner { .. } => CallEnd::NotRun { reason },
+    }
 }
 
-/// What became of a call that a dead driver was to start. Waits while it runs.
+/// The fate of a call whose performer died. Waits while it runs.
 ///
 /// A sandbox that does not know the call is no proof that it was never run: another one may have run it and died. It is
 /// one when the session has had no other sandbox since the call was wanted.
-pub(crate) async fn recall(
+pub(crate) async fn recover(
     inner: Arc<Inner>,
     session: SessionId,
     call: EventId,
     wanted_at: Timestamp,
-) -> Outcome {
-    let recalled = match recalled(&inner, &session, &call, wanted_at).await {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            let error = chain(&error);
-            tracing::warn!(session.id = %session, error, "recall a call of session {session} failed");
-            Outcome::Unknown { call }
-        }
-    };
-    if matches!(recalled, Outcome::Unknown { .. }) {
+) -> EffectDone {
+    let end = recalled(&inner, &session, &call, wanted_at).await.unwrap_or_else(|error| {
+        let error = chain(&error);
+        tracing::warn!(session.id = %session, error, "recall a call of session {session} failed");
+        CallEnd::Unknown
+    });
+    if matches!(end, CallEnd::Unknown) {
         telemetry::count_unknown_call();
     }
-    recalled
+    EffectDone::Called { call, end }
 }
 
 async fn recalled(
@@ -129,19 +119,16 @@ async fn recalled(
     session: &SessionId,
     call: &EventId,
     wanted_at: Timestamp,
-) -> Result<Outcome, sandbox::Error> {
+) -> Result<CallEnd, sandbox::Error> {
     let Adopted { sandbox, sole_since } = inner.hands.backend.adopt(session).await?;
     let recall = match sandbox {
         Some(sandbox) => sandbox.recall(call).await?,
         None => Recall::Unknown,
     };
-    let call = call.clone();
     Ok(match recall {
-        Recall::Finished(sandbox::Outcome { content, is_error }) => {
-            Outcome::Finished { call, content, is_error }
-        }
-        Recall::Unknown if sole_since.is_some_and(|since| since < wanted_at) => Outcome::Unstarted { call },
-        Recall::Unknown => Outcome::Unknown { call },
+        Recall::Finished(sandbox::Outcome { content, is_error }) => CallEnd::Result { content, is_error },
+        Recall::Unknown if sole_since.is_some_and(|since| since < wanted_at) => CallEnd::NeverStarted,
+        Recall::Unknown => CallEnd::Unknown,
     })
 }
 
@@ -152,7 +139,7 @@ pub(crate) async fn cancel(
     session: SessionId,
     call: EventId,
     run: Option<AbortHandle>,
-) -> Outcome {
+) -> EffectDone {
     if let Some(run) = run {
         let stop = async {
             if let Ok(Adopted { sandbox: Some(sandbox), .. }) = inner.hands.backend.adopt(&session).await {
@@ -164,10 +151,10 @@ pub(crate) async fn cancel(
         let stopped = tokio::time::timeout(limits::CANCEL_GRACE, stop).await;
         run.abort();
         if let Ok(Some(Recall::Finished(sandbox::Outcome { content, is_error }))) = stopped {
-            return Outcome::Finished { call, content, is_error };
+            return EffectDone::Called { call, end: CallEnd::Result { content, is_error } };
         }
     }
-    Outcome::Finished { call, content: vec![text_block(INTERRUPTED)], is_error: true }
+    EffectDone::Called { call, end: CallEnd::Cancelled }
 }
 
 /// Lets the sandbox forget results. When this fails it keeps them a little longer, which harms nobody.

@@ -11,11 +11,28 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::request::Purpose;
+
 /// With `agent.thinking`, `agent.message`, `agent.tool_use` and `journal.block`: the model's own blocks, byte for byte.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Blocks {
     #[serde(default)]
     pub(crate) blocks: Vec<Arc<RawValue>>,
+}
+
+/// With `span.model_request_start`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct RequestStart {
+    #[serde(default)]
+    pub(crate) purpose: Purpose,
+}
+
+/// With `journal.call_answered`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Answered {
+    /// The client's event.
+    #[serde(default)]
+    pub(crate) answer: Option<EventId>,
 }
 
 /// With `span.model_request_end`.
@@ -40,7 +57,7 @@ pub(crate) struct RequestEnd {
 
 /// With `session.error`.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Trouble {
+pub(crate) struct ErrorNote {
     /// When the request is asked again; absent when it will not be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) retry_at: Option<Timestamp>,

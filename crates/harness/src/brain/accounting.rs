@@ -1,18 +1,16 @@
-//! Keeps the session's usage and times.
+//! Keeps usage and times, of a thread and of the session.
 
 use api::completion::Usage;
 use api::sessions::Progress;
 use api::time::Timestamp;
 
-/// The session began to work.
-pub(crate) fn start(progress: &mut Progress, at: Timestamp, created_at: Option<Timestamp>) {
+/// A thread or the session began to work.
+pub(crate) fn start(progress: &mut Progress, at: Timestamp, created_at: Timestamp) {
     progress.running_since.get_or_insert(at);
-    if let Some(created_at) = created_at {
-        progress.startup_ms.get_or_insert_with(|| at.millis_since(created_at));
-    }
+    progress.startup_ms.get_or_insert_with(|| at.millis_since(created_at));
 }
 
-/// The session stopped working.
+/// A thread or the session stopped working.
 pub(crate) fn stop(progress: &mut Progress, at: Timestamp) {
     if let Some(since) = progress.running_since.take() {
         progress.active_ms += at.millis_since(since);
@@ -20,7 +18,7 @@ pub(crate) fn stop(progress: &mut Progress, at: Timestamp) {
     progress.has_idled = true;
 }
 
-/// A model request ended.
+/// Adds tokens and their cost.
 pub(crate) fn spend(progress: &mut Progress, usage: &Usage, cost_microcents: Option<i64>) {
     let Usage {
         input_tokens,
