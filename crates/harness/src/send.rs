@@ -93,7 +93,7 @@ impl Harness {
 pub(crate) fn entry(event: &ClientEvent, thread: &ThreadId, ids: &Ids, now: Timestamp) -> NewEntry {
     #[derive(Serialize)]
     struct WithId<'a> {
-        id: &'a api::ids::EventId,
+        id: &'a EventId,
         #[serde(flatten)]
         body: &'a Map<String, Value>,
     }

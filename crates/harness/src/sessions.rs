@@ -8,6 +8,7 @@ use api::body::Metadata;
 use api::emitted::Emitted;
 use api::entry::NewEntry;
 use api::entry::raw;
+use api::environments::SessionEnvironment;
 use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::ids::SessionId;

@@ -256,7 +256,11 @@ pub(crate) async fn appends_that_want_the_same_jobs_at_once_do_not_harm_each_oth
         let mut jobs: Vec<NewJob> = ["a", "b", "c", "d"].map(job).into();
         jobs.rotate_left(number % 4);
         let entries = vec![world.message(&session.thread)];
-        let append = Append { jobs, fence: Fence::Client { claim: None }, ..by_client(&session, entries) };
+        let append = Append {
+            jobs,
+            fence: Fence::Client { claim: None, answers: Vec::new() },
+            ..by_client(&session, entries)
+        };
         tasks.spawn(async move { store.append(append).await.unwrap().last });
     }
     assert_eq!(tasks.join_all().await, [1; 16]);
