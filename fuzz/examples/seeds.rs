@@ -145,6 +145,14 @@ fn hand_protocol() -> Vec<Vec<u8>> {
         r#"{"op":"result","id":"a","content":[{"type":"text","text":"\u00e9"}],"is_error":false}"#,
         r#"{"op":"state","id":"a","state":"finished"}"#,
         r#"{"op":"acknowledge","ids":["a","b"]}"#,
+        r#"{"op":"operate","id":"a","operation":{"exec":{"arguments":["sh"],"folder":null,"variables":[["A","b"]],"stdin":"aGk=","time_ms":1,"output_bytes_max":9,"merges_stderr":false,"is_streamed":true}}}"#,
+        r#"{"op":"operate","id":"a","operation":{"read_file":{"path":"L2EvYg==","offset":7,"bytes_max":9}}}"#,
+        r#"{"op":"operate","id":"a","operation":{"write_file":{"path":"YQ==","content":"/w==","mode":420,"makes_parents":true}}}"#,
+        r#"{"op":"operate","id":"a","operation":{"list_files":{"path":"YQ==","depth":2,"entries_max":9,"after":"Yi9j"}}}"#,
+        r#"{"op":"output","id":"a","stream":"stderr","bytes":"aGk="}"#,
+        r#"{"op":"answer","id":"a","answer":{"exited":{"end":{"signal":9},"stdout":{"bytes_total":2,"tail":"aGk="},"stderr":{"bytes_total":0,"tail":""}}}}"#,
+        r#"{"op":"answer","id":"a","answer":{"listing":{"entries":[{"path":"YQ==","metadata":{"kind":"link","bytes":1,"modified_micros":-1,"mode":511,"inode":3}}],"next":null,"unreadable":0}}}"#,
+        r#"{"op":"answer","id":"a","answer":{"failed":{"kind":"not_found","message":"read a: no such file"}}}"#,
     ];
     let frame =
         |text: &&str| [&u32::try_from(text.len()).expect("short").to_le_bytes(), text.as_bytes()].concat();

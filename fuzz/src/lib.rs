@@ -23,6 +23,8 @@ pub mod wire;
 #[path = "../../crates/model/src/block.rs"]
 #[allow(dead_code, reason = "only the parsers are used here")]
 mod block;
+#[path = "../../crates/model/src/input.rs"]
+mod input;
 #[path = "../../crates/model/src/limits.rs"]
 #[allow(dead_code, reason = "only the parsers are used here")]
 mod limits;
@@ -30,7 +32,10 @@ mod limits;
 #[allow(dead_code, reason = "only the parsers are used here")]
 mod raw;
 #[path = "../../crates/model/src/sse.rs"]
+#[allow(dead_code, reason = "only the parsers are used here")]
 mod sse;
+#[path = "../../crates/model/src/tools.rs"]
+mod tools;
 
 /// A check of one parser.
 pub type Check = fn(&[u8]);

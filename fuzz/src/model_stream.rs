@@ -8,6 +8,7 @@ use crate::raw::Fields;
 use crate::sse::Event;
 use crate::sse::Malformed;
 use crate::sse::Parser;
+use crate::tools::Tools;
 
 /// The first byte says how the others are cut: the events are the same however that is. A block stays JSON on one line, of
 /// the type that it began with, whatever is added to it.
@@ -29,7 +30,7 @@ pub fn check(bytes: &[u8]) {
     let Some(block) = block else { return };
     drop(block.first_text());
     let kind = block.kind.clone();
-    if let Ok(block) = block.finish(cut % 2 == 0) {
+    if let Some(block) = block.finish(&Tools::of(&[])) {
         assert!(!block.get().contains(['\n', '\r']), "a block is more than a line");
         let fields = Fields::of(&block).expect("a block is an object");
         assert!(fields.get("type").is_some(), "{block} was a {kind}");

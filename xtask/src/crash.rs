@@ -6,10 +6,11 @@
 //! twice, everything finished, and where an effect is missing the model was told so.
 //!
 //! Before that it dies once at each named point in the life of a sandbox (`points`, `handover`): on the way to a
-//! checkpoint, back from one, and from node to node.
+//! checkpoint, back from one, and from node to node; and at each in the life of a job (`jobs`).
 
 mod audit;
 mod handover;
+mod jobs;
 mod life;
 mod points;
 mod traces;
@@ -198,12 +199,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.kills == 0 { Ok(()) } else { kills(options) }
 }
 
-/// Dies once at each point in the life of a sandbox.
+/// Dies once at each point in the life of a sandbox and of a job.
 pub(crate) fn points(options: &Options) -> Result<()> {
     let ground = Ground::make(options, u64::from(options.kills))?;
     let begun = Instant::now();
     println!(
-        "crash points in the life of a sandbox on {:?}, logs in {}",
+        "crash points in the life of a sandbox and of a job on {:?}, logs in {}",
         options.database,
         ground.folder.display()
     );
@@ -211,6 +212,7 @@ pub(crate) fn points(options: &Options) -> Result<()> {
         None => points::run(&ground.setup),
         Some(_) => points::run(&ground.setup).and_then(|()| handover::run(&ground.setup)),
     };
+    let outcome = outcome.and_then(|()| jobs::run(&ground.setup));
     outcome.with_context(|| format!("logs in {}", ground.folder.display()))?;
     println!("every point was passed and nothing was lost or left, in {} s", begun.elapsed().as_secs());
     ground.remove()

@@ -47,7 +47,7 @@ pub struct Agent {
     pub model: ModelConfig,
     /// The system prompt.
     pub system: Option<String>,
-    /// What the model may use.
+    /// Tools that the model may use.
     pub tools: Vec<Tool>,
     /// Servers that offer more tools.
     pub mcp_servers: Vec<McpServer>,
@@ -59,11 +59,11 @@ pub struct Agent {
     pub execution_identity: ExecutionIdentity,
     /// The client's own notes.
     pub metadata: Metadata,
-    /// When the first version was made.
+    /// Creation of the first version.
     pub created_at: Timestamp,
-    /// When this version was made.
+    /// Creation of this version.
     pub updated_at: Timestamp,
-    /// When it was archived.
+    /// Time of archiving.
     pub archived_at: Option<Timestamp>,
 }
 

@@ -4,6 +4,9 @@
 //! path is a chain of references on the stack and becomes text only when something is wrong. The wording follows the
 //! reference API. Lengths of strings are counted in characters.
 
+mod field;
+mod metadata;
+
 use std::fmt;
 
 use serde_json::Map;
@@ -11,16 +14,10 @@ use serde_json::Value;
 
 use crate::errors::Error;
 use crate::limits::DEPTH_MAX;
-use crate::limits::METADATA_KEY_CHARS_MAX;
-use crate::limits::METADATA_PAIRS_MAX;
-use crate::limits::METADATA_VALUE_CHARS_MAX;
 use crate::patch::Patch;
-
-/// Metadata of an object: at most sixteen pairs, every value a string.
-pub type Metadata = Map<String, Value>;
-
-/// Changes to metadata, key by key: a value sets the key, `None` deletes it.
-pub type MetadataPatch = Vec<(String, Option<String>)>;
+pub use metadata::Metadata;
+pub use metadata::MetadataPatch;
+pub use metadata::merge_metadata;
 
 /// Longest excerpt of a client's text in one of our messages.
 const EXCERPT_CHARS_MAX: usize = 100;
@@ -204,11 +201,6 @@ impl<'a> Object<'a> {
         self.optional(name).map(|field| field.boolean()).transpose()
     }
 
-    /// Metadata of a new object, in the field `metadata`.
-    pub fn metadata(&self) -> Result<Metadata, Error> {
-        self.optional("metadata").map_or_else(|| Ok(Metadata::new()), |field| field.metadata())
-    }
-
     /// Reads a text that null and the empty string clear.
     pub fn clearable(&self, name: &str, chars_max: usize) -> Result<Patch<String>, Error> {
         Ok(match self.patched(name, |field| field.string(0, chars_max))? {
@@ -248,184 +240,6 @@ impl<'a> Object<'a> {
     }
 }
 
-impl<'a> Field<'a> {
-    /// A 400 about this field.
-    pub fn error(&self, message: impl fmt::Display) -> Error {
-        self.path.error(message)
-    }
-
-    /// A string of any length.
-    pub fn text(&self) -> Result<&'a str, Error> {
-        self.value.as_str().ok_or_else(|| self.error("Input should be a valid string"))
-    }
-
-    /// A string of `min` to `max` characters without NUL, which no database keeps in a text.
-    pub fn text_within(&self, min: usize, max: usize) -> Result<&'a str, Error> {
-        let text = self.text()?;
-        // A text has at most as many characters as bytes, so that a short one need not be counted.
-        if text.len() > max && text.chars().count() > max {
-            return Err(
-                self.error(format_args!("String should have at most {max} {}", plural(max, "character")))
-            );
-        }
-        if text.len() < min || (min > 1 && text.chars().count() < min) {
-            return Err(
-                self.error(format_args!("String should have at least {min} {}", plural(min, "character")))
-            );
-        }
-        if text.contains('\0') {
-            return Err(self.error("Null characters are not permitted"));
-        }
-        Ok(text)
-    }
-
-    /// The same as an owned string.
-    pub fn string(&self, min: usize, max: usize) -> Result<String, Error> {
-        self.text_within(min, max).map(str::to_owned)
-    }
-
-    /// One of `choices`.
-    pub fn choice(&self, choices: &[&'static str]) -> Result<&'static str, Error> {
-        let text = self.value.as_str();
-        choices
-            .iter()
-            .find(|choice| Some(**choice) == text)
-            .copied()
-            .ok_or_else(|| self.error(format_args!("Input should be {}", alternatives(choices))))
-    }
-
-    /// `true` or `false`.
-    pub fn boolean(&self) -> Result<bool, Error> {
-        self.value.as_bool().ok_or_else(|| self.error("Input should be a valid boolean"))
-    }
-
-    /// A whole number from `min` to `max`.
-    pub fn integer(&self, min: i64, max: i64) -> Result<i64, Error> {
-        let number = self.value.as_i64().ok_or_else(|| self.error("Input should be a valid integer"))?;
-        if number < min {
-            return Err(self.error(format_args!("Input should be greater than or equal to {min}")));
-        }
-        if number > max {
-            return Err(self.error(format_args!("Input should be less than or equal to {max}")));
-        }
-        Ok(number)
-    }
-
-    /// An object.
-    pub fn object(&self) -> Result<Object<'a>, Error> {
-        match self.value.as_object() {
-            Some(fields) => Ok(Object { fields, path: self.path }),
-            None => Err(self.error("Input should be a valid dictionary")),
-        }
-    }
-
-    /// An object that has no other fields than these.
-    pub fn object_of(&self, names: &[&str]) -> Result<Object<'a>, Error> {
-        let object = self.object()?;
-        object.only(names)?;
-        Ok(object)
-    }
-
-    /// An object whose `type` is one of these tags, and that has no other fields than those of its tag.
-    pub fn tagged(&self, tags: &[(&'static str, &[&str])]) -> Result<(&'static str, Object<'a>), Error> {
-        let object = self.object()?;
-        let names: Vec<&'static str> = tags.iter().map(|(tag, _)| *tag).collect();
-        let tag = object.tag(&names)?;
-        let fields = tags.iter().filter(|(name, _)| *name == tag).flat_map(|(_, fields)| fields.iter());
-        let fields: Vec<&str> = std::iter::once(&"type").chain(fields).copied().collect();
-        object.only(&fields)?;
-        Ok((tag, object))
-    }
-
-    /// An array of `min` to `max` items, each read by `read`.
-    pub fn items<T>(
-        &self,
-        min: usize,
-        max: usize,
-        read: impl FnMut(Field<'_>) -> Result<T, Error>,
-    ) -> Result<Vec<T>, Error> {
-        self.list(min, max)?.each().map(read).collect()
-    }
-
-    /// An array of `min` to `max` items.
-    pub fn list(&self, min: usize, max: usize) -> Result<List<'a>, Error> {
-        let items = self.value.as_array().ok_or_else(|| self.error("Input should be a valid list"))?;
-        let count = items.len();
-        if count < min {
-            let items = plural(min, "item");
-            return Err(self.error(format_args!(
-                "List should have at least {min} {items} after validation, not {count}"
-            )));
-        }
-        if count > max {
-            let items = plural(max, "item");
-            return Err(self.error(format_args!(
-                "List should have at most {max} {items} after validation, not {count}"
-            )));
-        }
-        Ok(List { items, path: self.path })
-    }
-
-    /// An array of strings, each of 1 to `chars_max` characters.
-    pub fn texts(&self, min: usize, max: usize, chars_max: usize) -> Result<Vec<String>, Error> {
-        self.items(min, max, |item| item.string(1, chars_max))
-    }
-
-    /// Metadata as given when an object is created.
-    fn metadata(&self) -> Result<Metadata, Error> {
-        let object = self.object()?;
-        for (key, value) in object.each() {
-            metadata_key(&value, key)?;
-            metadata_value(&value)?;
-        }
-        check_pair_count(self.path, object.fields)?;
-        Ok(object.fields.clone())
-    }
-
-    /// Changes to metadata. Null deletes a key; so does the empty string where `empty_deletes`.
-    pub fn metadata_patch(&self, empty_deletes: bool) -> Result<MetadataPatch, Error> {
-        let object = self.object()?;
-        let mut patch = MetadataPatch::new();
-        for (key, value) in object.each() {
-            metadata_key(&value, key)?;
-            let is_deleted = value.value.is_null() || (empty_deletes && value.value.as_str() == Some(""));
-            let text = if is_deleted { None } else { Some(metadata_value(&value)?.to_owned()) };
-            patch.push((key.to_owned(), text));
-        }
-        Ok(patch)
-    }
-}
-
-impl<'a> List<'a> {
-    /// Every item in order.
-    pub fn each(&self) -> impl Iterator<Item = Field<'_>> {
-        self.items.iter().enumerate().map(|(index, value)| Field { value, path: self.path.index(index) })
-    }
-
-    /// How many items there are.
-    pub fn count(&self) -> usize {
-        self.items.len()
-    }
-
-    /// Where the list stands.
-    pub fn path(&self) -> &Path<'a> {
-        &self.path
-    }
-}
-
-/// Metadata after changes; refused when too many pairs would be left.
-pub fn merge_metadata(stored: &Metadata, patch: &MetadataPatch) -> Result<Metadata, Error> {
-    let mut merged = stored.clone();
-    for (key, value) in patch {
-        match value {
-            Some(text) => merged.insert(key.clone(), Value::String(text.clone())),
-            None => merged.shift_remove(key),
-        };
-    }
-    check_pair_count(Path::ROOT.key("metadata"), &merged)?;
-    Ok(merged)
-}
-
 /// At most the first hundred characters of a client's text, for a message.
 pub fn excerpt(text: &str) -> String {
     let mut chars = text.chars();
@@ -452,28 +266,6 @@ fn quoted(choices: &[&str], separator: &str) -> String {
 
 fn plural(count: usize, noun: &str) -> String {
     if count == 1 { noun.to_owned() } else { format!("{noun}s") }
-}
-
-fn metadata_key(value: &Field<'_>, key: &str) -> Result<(), Error> {
-    let count = key.chars().count();
-    if count == 0 || count > METADATA_KEY_CHARS_MAX || key.contains('\0') {
-        let message = format_args!("Metadata keys should have 1 to {METADATA_KEY_CHARS_MAX} characters");
-        return Err(value.error(message).with_code("invalid_metadata"));
-    }
-    Ok(())
-}
-
-fn metadata_value<'a>(value: &Field<'a>) -> Result<&'a str, Error> {
-    value.text_within(0, METADATA_VALUE_CHARS_MAX).map_err(|error| error.with_code("invalid_metadata"))
-}
-
-fn check_pair_count(path: Path<'_>, metadata: &Metadata) -> Result<(), Error> {
-    let count = metadata.len();
-    if count > METADATA_PAIRS_MAX {
-        let message = format_args!("Metadata should have at most {METADATA_PAIRS_MAX} pairs, not {count}");
-        return Err(path.error(message).with_code("invalid_metadata"));
-    }
-    Ok(())
 }
 
 fn is_deeper_than(value: &Value, levels: usize) -> bool {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -35,6 +36,13 @@ pub enum Emitted {
         /// Which policy said it; absent when no policy was asked.
         #[serde(skip_serializing_if = "Option::is_none")]
         evaluation: Option<Evaluation>,
+    },
+    /// The agent calls a tool that the client runs.
+    CustomToolUse {
+        /// Tool name.
+        name: String,
+        /// The input, a JSON object.
+        input: Arc<RawValue>,
     },
     /// What the tool answered.
     ToolResult {
@@ -135,6 +143,8 @@ pub enum Emitted {
 pub enum Permission {
     /// Run it.
     Allow,
+    /// Ask the client first.
+    Ask,
     /// Refuse it.
     Deny,
 }
@@ -145,14 +155,21 @@ pub enum Permission {
 pub enum Evaluation {
     /// The tool always runs.
     AlwaysAllow,
+    /// The client is asked about every call.
+    AlwaysAsk,
 }
 
 /// Why a thread or session went idle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum StopReason {
     /// The agent is done, or was interrupted.
     EndTurn,
+    /// Calls wait for the client; the turn goes on when all of them are answered.
+    RequiresAction {
+        /// The events of these calls.
+        event_ids: Vec<EventId>,
+    },
     /// The turn failed and will not be tried again.
     RetriesExhausted,
     /// The model refused.
@@ -237,6 +254,7 @@ impl Emitted {
             Self::Thinking => EventKind::AgentThinking,
             Self::Message { .. } => EventKind::AgentMessage,
             Self::ToolUse { .. } => EventKind::AgentToolUse,
+            Self::CustomToolUse { .. } => EventKind::AgentCustomToolUse,
             Self::ToolResult { .. } => EventKind::AgentToolResult,
             Self::Running => EventKind::SessionStatusRunning,
             Self::Idle { .. } => EventKind::SessionStatusIdle,

@@ -36,42 +36,42 @@ pub struct Environment {
     pub name: String,
     /// For people; unlike an agent's it may be the empty string.
     pub description: Option<String>,
-    /// What the sandbox is like.
+    /// The kind of its sandboxes.
     pub config: Config,
     /// The client's own notes.
     pub metadata: Metadata,
-    /// Who can see it.
+    /// Visibility.
     pub scope: Scope,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
-    /// When it was archived.
+    /// Time of archiving.
     pub archived_at: Option<Timestamp>,
 }
 
-/// What a sandbox is like.
+/// A kind of sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Config {
     /// We run it.
     Cloud {
-        /// What it can reach.
+        /// Its access to the network.
         networking: Networking,
-        /// What is installed in it.
+        /// The packages installed in it.
         packages: Packages,
     },
     /// A worker of the client runs it.
     SelfHosted,
 }
 
-/// What a sandbox can reach.
+/// Access of a sandbox to the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Networking {
     /// Everything public.
     Unrestricted,
-    /// What is listed.
+    /// Only the hosts listed.
     Limited {
         /// Beside the hosts, the agent's MCP servers.
         allow_mcp_servers: bool,
@@ -82,7 +82,7 @@ pub enum Networking {
     },
 }
 
-/// What is installed in a sandbox, package manager by package manager.
+/// Packages of a sandbox, package manager by package manager.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "packages")]
 pub struct Packages {
@@ -100,7 +100,7 @@ pub struct Packages {
     pub pip: Vec<String>,
 }
 
-/// Who can see an environment.
+/// Visibility of an environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -149,7 +149,7 @@ pub enum ConfigParams {
     SelfHosted,
 }
 
-/// What a sandbox can reach, as a request says it.
+/// Access to the network, as a request says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkingParams {
     /// See [`Networking::Unrestricted`].

@@ -130,10 +130,14 @@ event_kinds! {
     EventDelta = "event_delta", Server, StreamOnly;
     // The first entry of every session: `private` holds what the brain must know of it.
     JournalSessionCreated = "journal.session_created", Server, Internal;
+    // The first entry of every other thread: `private` holds what the brain must know of it.
+    JournalThreadCreated = "journal.thread_created", Server, Internal;
     // A new owner took the session up after its last one died. Everything in flight at this point was lost.
     JournalSessionResumed = "journal.session_resumed", Server, Internal;
     // The tool call named in the private part was never begun, although the process that was to begin it is dead.
     JournalCallUnstarted = "journal.call_unstarted", Server, Internal;
+    // The client's answer named in the private part was taken to the call that waits for it, if one does.
+    JournalCallAnswered = "journal.call_answered", Server, Internal;
     // The event named in `processes` was picked up; from here on its `processed_at` is set.
     JournalInputProcessed = "journal.input_processed", Server, Internal;
     // A model block that has no public event, such as one of a type that we do not know.

@@ -1,4 +1,4 @@
-//! What can be asked of every list: filters, order, limit, and the page's cursor.
+//! Parameters of every list: filters, order, limit, and the page's cursor.
 
 use crate::errors::Error;
 use crate::event_kinds::EventKind;
@@ -58,7 +58,7 @@ pub struct SessionList {
 /// A place in a list by creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyset {
-    /// When the object next to the page was made.
+    /// Creation of the object next to the page.
     pub at: Timestamp,
     /// Its id.
     pub id: String,
@@ -71,7 +71,7 @@ pub struct Keyset {
 pub struct EventList {
     /// Only these types; empty for all.
     pub types: Vec<EventKind>,
-    /// When the events were processed.
+    /// Time of processing.
     pub processed_at: Range,
     /// Order of processing.
     pub order: Order,
@@ -95,9 +95,9 @@ pub struct ThreadList {
 /// The streams of a session and of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// Whether messages are previewed while they are written.
+    /// Messages are previewed while they are written.
     pub previews_messages: bool,
-    /// Whether the beginning of thinking is shown.
+    /// The beginning of thinking is shown.
     pub previews_thinking: bool,
 }
 
@@ -110,7 +110,7 @@ pub struct ModelList {
     pub before_id: Option<String>,
     /// Models on the page.
     pub limit: usize,
-    /// Whether models in use are asked for; ours all are.
+    /// Models in use are asked for; ours all are.
     pub includes_active: bool,
 }
 
@@ -239,7 +239,7 @@ impl StreamOptions {
         })
     }
 
-    /// Whether events of this type are previewed.
+    /// Events of this type are previewed.
     pub fn previews(&self, kind: &EventKind) -> bool {
         (self.previews_messages && *kind == EventKind::AgentMessage)
             || (self.previews_thinking && *kind == EventKind::AgentThinking)

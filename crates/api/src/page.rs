@@ -25,7 +25,7 @@ pub enum Order {
 pub struct Cursor {
     /// The order of the list that the cursor belongs to.
     pub order: Order,
-    /// Whether the page lies before `position` (`prev_page`) instead of after it.
+    /// The page lies before `position` (`prev_page`) instead of after it.
     pub is_backward: bool,
     /// The object next to the page, itself not on it.
     pub position: Position,
@@ -36,7 +36,7 @@ pub struct Cursor {
 pub enum Position {
     /// In lists by creation.
     Created {
-        /// When the object was created.
+        /// Creation of the object.
         at: Timestamp,
         /// Its id, which decides among those of the same moment.
         id: String,
@@ -47,7 +47,7 @@ pub enum Position {
     Version(i64),
 }
 
-/// What a list shows: the objects in order, and the cursors around them.
+/// One page of a list: the objects in order, and the cursors around them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     /// The objects.

@@ -1,7 +1,7 @@
 //! A field of an update: left out, null, or a value. The three mean different things (keep, clear, replace), so an
 //! `Option` cannot carry them.
 
-/// What an update says about one field.
+/// One field of an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Patch<T> {
     /// The field is not in the request: keep what is stored.

@@ -151,7 +151,7 @@ impl Query {
 }
 
 impl Range {
-    /// Whether a point lies within.
+    /// A point lies within.
     pub fn contains(&self, point: Timestamp) -> bool {
         let Self { gt, gte, lt, lte } = *self;
         gt.is_none_or(|bound| point > bound)

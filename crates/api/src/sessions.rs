@@ -1,12 +1,13 @@
 //! Sessions: what is created and updated, the snapshot of the agent that a session keeps, and the answer.
 //!
-//! The answer is put together from parts that are stored as JSON text, so that nothing large is parsed on the way out.
+//! The answer holds parts that are stored as JSON text as they are, so that nothing large is built on the way out.
 
 mod parse;
 
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::agents;
 use crate::agents::Agent;
@@ -158,7 +159,7 @@ pub struct Session<'a> {
     /// Which session.
     pub id: &'a SessionId,
     /// [`SessionAgent`] as JSON.
-    pub agent: &'a str,
+    pub agent: &'a RawValue,
     /// Where its tools run.
     pub environment_id: &'a EnvironmentId,
     /// What it does now.
@@ -166,7 +167,7 @@ pub struct Session<'a> {
     /// For people.
     pub title: Option<&'a str>,
     /// The client's own notes as JSON.
-    pub metadata: &'a str,
+    pub metadata: &'a RawValue,
     /// Its course so far.
     pub progress: &'a Progress,
     /// When it was made.
@@ -316,22 +317,51 @@ impl SessionChanges {
 impl Session<'_> {
     /// The answer. `now` is what its clocks show.
     pub fn render(&self, now: Timestamp) -> String {
+        #[derive(Serialize)]
+        struct Answer<'a> {
+            id: &'a SessionId,
+            r#type: &'static str,
+            agent: &'a RawValue,
+            environment_id: &'a EnvironmentId,
+            status: SessionStatus,
+            title: Option<&'a str>,
+            metadata: &'a RawValue,
+            resources: [(); 0],
+            vault_ids: [(); 0],
+            budget: Option<()>,
+            deployment_id: Option<()>,
+            outcome_evaluations: [(); 0],
+            usage: SessionUsage,
+            stats: Stats,
+            created_at: Timestamp,
+            updated_at: Timestamp,
+            archived_at: Option<Timestamp>,
+        }
         let Self { id, agent, environment_id, status, title, metadata, progress, .. } = *self;
         let Self { created_at, updated_at, archived_at, .. } = *self;
         let end = if status == SessionStatus::Terminated { updated_at } else { now };
-        let title = json(&title);
-        let usage = json(&SessionUsage::new(progress, now));
-        let stats = json(&Stats {
-            duration_seconds: seconds(end.millis_since(created_at)),
-            ..Stats::new(progress, now)
-        });
-        let archived_at = json(&archived_at);
-        format!(
-            "{{\"id\":\"{id}\",\"type\":\"session\",\"agent\":{agent},\"environment_id\":\"{environment_id}\",\
-             \"status\":\"{status}\",\"title\":{title},\"metadata\":{metadata},\"resources\":[],\"vault_ids\":[],\
-             \"budget\":null,\"deployment_id\":null,\"outcome_evaluations\":[],\"usage\":{usage},\"stats\":{stats},\
-             \"created_at\":\"{created_at}\",\"updated_at\":\"{updated_at}\",\"archived_at\":{archived_at}}}"
-        )
+        json(&Answer {
+            id,
+            r#type: "session",
+            agent,
+            environment_id,
+            status,
+            title,
+            metadata,
+            resources: [],
+            vault_ids: [],
+            budget: None,
+            deployment_id: None,
+            outcome_evaluations: [],
+            usage: SessionUsage::new(progress, now),
+            stats: Stats {
+                duration_seconds: seconds(end.millis_since(created_at)),
+                ..Stats::new(progress, now)
+            },
+            created_at,
+            updated_at,
+            archived_at,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::ids::SessionId;
 use crate::ids::ThreadId;
@@ -21,7 +22,7 @@ pub struct Thread<'a> {
     /// The session it belongs to.
     pub session_id: &'a SessionId,
     /// The session's agent as JSON.
-    pub agent: &'a str,
+    pub agent: &'a RawValue,
     /// What it does now.
     pub status: SessionStatus,
     /// Its course so far.
@@ -46,29 +47,47 @@ struct ThreadStats {
 impl Thread<'_> {
     /// The answer. `now` is what its clocks show.
     pub fn render(&self, now: Timestamp) -> String {
+        #[derive(Serialize)]
+        struct Answer<'a> {
+            id: &'a ThreadId,
+            r#type: &'static str,
+            session_id: &'a SessionId,
+            parent_thread_id: Option<()>,
+            workflow_run_id: Option<()>,
+            agent: Map<String, Value>,
+            status: SessionStatus,
+            usage: Option<SessionUsage>,
+            stats: Option<ThreadStats>,
+            created_at: Timestamp,
+            updated_at: Timestamp,
+            archived_at: Option<Timestamp>,
+        }
         let Self { id, session_id, agent, status, progress, created_at, updated_at, archived_at } = *self;
         let end = if status == SessionStatus::Terminated { updated_at } else { now };
-        let stats = progress.has_started().then(|| ThreadStats {
-            active_seconds: seconds(progress.active_ms_at(now)),
-            duration_seconds: seconds(end.millis_since(created_at)),
-            startup_seconds: progress.startup_ms.map(seconds),
-        });
-        let stats = json(&stats);
-        let usage = json(&progress.has_idled.then(|| SessionUsage::new(progress, now)));
-        let agent = without_roster(agent);
-        let archived_at = json(&archived_at);
-        format!(
-            "{{\"id\":\"{id}\",\"type\":\"session_thread\",\"session_id\":\"{session_id}\",\
-             \"parent_thread_id\":null,\"workflow_run_id\":null,\"agent\":{agent},\"status\":\"{status}\",\
-             \"usage\":{usage},\"stats\":{stats},\"created_at\":\"{created_at}\",\"updated_at\":\"{updated_at}\",\
-             \"archived_at\":{archived_at}}}"
-        )
+        json(&Answer {
+            id,
+            r#type: "session_thread",
+            session_id,
+            parent_thread_id: None,
+            workflow_run_id: None,
+            agent: without_roster(agent),
+            status,
+            usage: progress.has_idled.then(|| SessionUsage::new(progress, now)),
+            stats: progress.has_started().then(|| ThreadStats {
+                active_seconds: seconds(progress.active_ms_at(now)),
+                duration_seconds: seconds(end.millis_since(created_at)),
+                startup_seconds: progress.startup_ms.map(seconds),
+            }),
+            created_at,
+            updated_at,
+            archived_at,
+        })
     }
 }
 
 /// The agent without the agents that it may call, which only the session shows.
-fn without_roster(agent: &str) -> String {
-    let mut fields: Map<String, Value> = serde_json::from_str(agent).unwrap_or_default();
+fn without_roster(agent: &RawValue) -> Map<String, Value> {
+    let mut fields: Map<String, Value> = serde_json::from_str(agent.get()).unwrap_or_default();
     fields.shift_remove("multiagent");
-    json(&fields)
+    fields
 }

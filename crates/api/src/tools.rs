@@ -132,6 +132,14 @@ impl ToolName {
         all.into_iter().find(|tool| tool.as_str() == name)
     }
 
+    /// Whether the tool only reads, so that calls of it may overlap in the sandbox.
+    pub fn is_read_only(self) -> bool {
+        match self {
+            Self::Read | Self::Glob | Self::Grep | Self::WebFetch | Self::WebSearch => true,
+            Self::Bash | Self::Write | Self::Edit => false,
+        }
+    }
+
     /// Whether the tool reaches the web on the service side instead of running in the sandbox.
     pub fn is_web(self) -> bool {
         match self {

@@ -60,7 +60,7 @@ fn start_proxy(host: SocketAddr) -> SocketAddr {
             let folder = std::env::temp_dir().join(format!("throughput-{}", std::process::id()));
             std::fs::create_dir(&folder).unwrap();
             let id = SessionId::parse("sesn_throughput").unwrap();
-            let session = Session::open(id, policy, settings, &folder).unwrap();
+            let session = Session::open(id, Some(Arc::new(policy.into())), settings, &folder).unwrap();
             let sockets = vec![datagrams.into(), queries.into(), listener.into()];
             let mut serving = egress::serve(&session, sockets).unwrap();
             std::fs::remove_dir_all(&folder).unwrap();

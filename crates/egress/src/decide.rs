@@ -84,6 +84,12 @@ pub enum Rule {
     RequestNotAllowed,
     /// Refused: the session has used up its bytes or has too many connections.
     Budget,
+    /// Refused: the server has not said yet what the session may reach.
+    NoPolicy,
+    /// Failed: the client does not accept the session's own certificate authority.
+    CertificateRejected,
+    /// Failed: the host does not agree on TLS, or its certificate is not trusted.
+    TlsFailed,
     /// Failed: the name does not exist.
     NameNotFound,
     /// Failed: looking up the name.
@@ -92,6 +98,21 @@ pub enum Rule {
     Unreachable,
     /// Failed: the host did not answer in time.
     TimedOut,
+}
+
+impl Rule {
+    /// Whether the host was allowed but could not be reached.
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::CertificateRejected
+                | Self::TlsFailed
+                | Self::NameNotFound
+                | Self::ResolveFailed
+                | Self::Unreachable
+                | Self::TimedOut
+        )
+    }
 }
 
 impl fmt::Display for Rule {
@@ -118,6 +139,11 @@ impl Decision {
     /// A refusal. `why` goes on after "blocked host example.com: ".
     pub fn refuse(rule: Rule, host: &impl fmt::Display, why: &str) -> Self {
         Self { allowed: false, rule, host: host.to_string(), text: format!("blocked host {host}: {why}") }
+    }
+
+    /// A failure to reach a host that is allowed.
+    pub(crate) fn fail(rule: Rule, host: &impl fmt::Display, text: &str) -> Self {
+        Self { allowed: false, rule, host: host.to_string(), text: text.to_owned() }
     }
 
     fn allow(rule: Rule, host: &impl fmt::Display) -> Self {

@@ -5,32 +5,48 @@
 //! belongs to is which listener it came through, so there is nothing that a sandbox could forge.
 //!
 //! Pure parts: [`policy`], [`decide`], [`address`] and the parsers of outside bytes ([`dns`], [`hello`], [`http`],
-//! [`body`], [`socks`]). The rest is one [`session::Session`] per sandbox and the process around them, [`role`].
+//! [`body`], [`socks`]). The rest is one [`session::Session`] per sandbox and the process around them, [`process`].
 
 pub mod address;
+pub mod authority;
 pub mod body;
+pub mod channel;
 pub mod client;
 mod confine;
+mod connection;
 pub mod decide;
+mod dial;
 pub mod dns;
+pub mod fake_ips;
+pub mod grant;
 pub mod hello;
 pub mod http;
-pub mod ledger;
 pub mod limits;
-pub mod names;
 mod packets;
 pub mod policy;
+pub mod process;
 mod proxy;
+pub mod reports;
 pub mod resolve;
-pub mod role;
+pub mod rules;
 mod serve;
+mod servers;
 pub mod session;
+mod sessions;
 pub mod socks;
 mod stub;
 mod sys;
+mod tasks;
+mod tls;
+pub mod usage_log;
 pub mod wire;
 
+pub use channel::Channel;
 pub use client::Client;
+pub use grant::Grant;
 pub use policy::Policy;
-pub use role::main;
+pub use process::main;
+pub use reports::Reports;
+pub use rules::OperatorRules;
 pub use serve::serve;
+pub use tls::Roots;

@@ -42,10 +42,16 @@ impl Packets {
         self.0.async_io(Interest::WRITABLE, |socket| socket::send(socket.as_fd(), bytes, attached)).await
     }
 
+    /// The user on the other end of a connection: the one who listened, where the other end accepted it.
+    pub(crate) fn peer_user(&self) -> io::Result<u32> {
+        socket::peer_user(self.0.get_ref().as_fd())
+    }
+
     /// The next connection to a listening socket and the user on its other end.
     pub(crate) async fn accept(&self) -> io::Result<(Self, u32)> {
         let socket = self.0.async_io(Interest::READABLE, |socket| socket::accept(socket.as_fd())).await?;
-        let user = socket::peer_user(socket.as_fd())?;
-        Ok((Self::new(socket)?, user))
+        let packets = Self::new(socket)?;
+        let user = packets.peer_user()?;
+        Ok((packets, user))
     }
 }

@@ -7,6 +7,7 @@ mod explicit;
 mod link;
 mod relay;
 mod requests;
+mod terminated;
 mod tunnel;
 
 use std::net::SocketAddr;
@@ -23,11 +24,11 @@ use crate::decide::Decision;
 use crate::decide::How;
 use crate::decide::Rule;
 use crate::decide::Target;
-use crate::ledger::Protocol;
-use crate::limits::FAREWELL_TIME_MAX;
+use crate::limits::CLOSING_TIME_MAX;
 use crate::limits::HEAD_TIME_MAX;
 use crate::policy::Host;
 use crate::session::Session;
+use crate::usage_log::Protocol;
 
 /// How long accepting rests after it has failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -62,15 +63,15 @@ fn begin(session: &Arc<Session>, stream: TcpStream) -> Option<impl Future<Output
     let session = Arc::clone(session);
     Some(async move {
         let _permit = permit;
-        let mut client = Buffered::new(stream);
-        // Both ends have been told what there is to tell, and the ledger knows the rest.
-        drop(serve_connection(&session, &mut client, destination).await);
+        session.granted().await;
+        // Both ends have been told what there is to tell, and the usage log knows the rest.
+        drop(serve_connection(&session, Buffered::new(stream), destination).await);
     })
 }
 
 async fn serve_connection(
     session: &Arc<Session>,
-    client: &mut Buffered,
+    mut client: Buffered,
     destination: SocketAddr,
 ) -> Result<(), End> {
     if destination == session.settings().proxy {
@@ -83,7 +84,7 @@ async fn serve_connection(
     }
     session.note(&target, None, Protocol::Other, &decision);
     let is_web = matches!(target.port, 80 | 443);
-    tunnel::tell(client, &decision, if is_web { HEAD_TIME_MAX } else { FAREWELL_TIME_MAX }).await;
+    tunnel::send_refusal(&mut client, &decision, if is_web { HEAD_TIME_MAX } else { CLOSING_TIME_MAX }).await;
     Ok(())
 }
 

@@ -72,24 +72,27 @@ impl Resolve for System {
 }
 
 /// Addresses found lately, so that the question of the sandbox's DNS and the connections that follow need one lookup.
-#[derive(Debug, Default)]
-pub(crate) struct Cache(Mutex<HashMap<Hostname, Found>>);
+#[derive(Debug)]
+pub(crate) struct Cache {
+    resolver: Arc<dyn Resolve>,
+    known: Mutex<HashMap<Hostname, Found>>,
+}
 
 /// Addresses, and when they were found.
 type Found = (Instant, Arc<[IpAddr]>);
 
 impl Cache {
+    pub(crate) fn new(resolver: Arc<dyn Resolve>) -> Self {
+        Self { resolver, known: Mutex::default() }
+    }
+
     /// The addresses of a name.
-    pub(crate) async fn resolve(
-        &self,
-        resolver: &dyn Resolve,
-        name: &Hostname,
-    ) -> Result<Arc<[IpAddr]>, ResolveError> {
+    pub(crate) async fn resolve(&self, name: &Hostname) -> Result<Arc<[IpAddr]>, ResolveError> {
         if let Some(addresses) = self.find(name) {
             return Ok(addresses);
         }
-        let addresses: Arc<[IpAddr]> = resolver.resolve(name).await?.into();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses: Arc<[IpAddr]> = self.resolver.resolve(name).await?.into();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= RESOLVED_MAX {
             known.clear();
         }
@@ -98,7 +101,7 @@ impl Cache {
     }
 
     fn find(&self, name: &Hostname) -> Option<Arc<[IpAddr]>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, addresses) = known.get(name)?;
         (at.elapsed() < RESOLVED_AGE_MAX).then(|| Arc::clone(addresses))
     }

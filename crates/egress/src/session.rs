@@ -1,4 +1,4 @@
-//! One session's door: its policy, its names, its ledger.
+//! One session's door: its policy, its names, its usage log.
 
 use std::fmt;
 use std::io;
@@ -7,10 +7,11 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::RwLock;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -18,23 +19,29 @@ use std::sync::atomic::Ordering;
 use api::ids::SessionId;
 use api::time::Clock;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
+use crate::authority::Authority;
 use crate::decide;
 use crate::decide::Decision;
 use crate::decide::Rule;
 use crate::decide::Target;
-use crate::ledger::Entry;
-use crate::ledger::Ledger;
-use crate::ledger::Outcome;
-use crate::ledger::Protocol;
-use crate::names::Names;
+use crate::fake_ips::FakeIpTable;
+use crate::grant::Grant;
+use crate::limits::GRANT_TIME_MAX;
+use crate::policy::Host;
 use crate::policy::Hostname;
 use crate::policy::Policy;
 use crate::resolve::Cache;
 use crate::resolve::Resolve;
-use crate::resolve::ResolveError;
 use crate::resolve::System;
 use crate::sys::socket;
+use crate::tls::Roots;
+use crate::usage_log::Entry;
+use crate::usage_log::Protocol;
+use crate::usage_log::UsageLog;
+use crate::usage_log::Verdict;
 
 /// Where sandboxes find the proxy.
 pub const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 61128);
@@ -51,7 +58,9 @@ pub struct Settings {
     pub proxy: SocketAddr,
     /// Finds out where a connection was going.
     pub destination: Destination,
-    /// The time in ledgers.
+    /// Authorities that hosts must be certified by, where TLS is terminated.
+    pub roots: Arc<Roots>,
+    /// The time in usage logs and certificates.
     pub clock: Clock,
 }
 
@@ -70,6 +79,7 @@ impl Default for Settings {
             resolver: Arc::new(System::default()),
             proxy: PROXY,
             destination: Arc::new(destination),
+            roots: Arc::default(),
             clock: Clock::system(),
         }
     }
@@ -84,12 +94,15 @@ fn destination(stream: &TcpStream) -> io::Result<SocketAddr> {
 #[derive(Debug)]
 pub struct Session {
     id: SessionId,
-    policy: RwLock<Arc<Policy>>,
+    /// `None` until the server has said what the session may reach: until then it may reach nothing.
+    grant: watch::Sender<Option<Arc<Grant>>>,
     bytes_max: AtomicU64,
     connections: AtomicU32,
-    names: Mutex<Names>,
+    fake_ips: Mutex<FakeIpTable>,
     resolved: Cache,
-    ledger: Ledger,
+    usage_log: UsageLog,
+    authority: Mutex<Option<Arc<Authority>>>,
+    folder: PathBuf,
     settings: Settings,
 }
 
@@ -99,18 +112,27 @@ pub struct Session {
 pub(crate) struct Exhausted;
 
 impl Session {
-    /// Opens the door of a session; its ledger is in `folder` and goes on where it was left.
-    pub fn open(id: SessionId, policy: Policy, settings: Settings, folder: &Path) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            ledger: Ledger::open(folder, &id)?,
+    /// Opens the door of a session; its usage log and its authority are in `folder` and go on where they were left.
+    pub fn open(
+        id: SessionId,
+        grant: Option<Arc<Grant>>,
+        settings: Settings,
+        folder: &Path,
+    ) -> io::Result<Arc<Self>> {
+        let session = Self {
+            usage_log: UsageLog::open(folder, &id)?,
             id,
-            bytes_max: AtomicU64::new(policy.bytes_max.unwrap_or(u64::MAX)),
-            policy: RwLock::new(Arc::new(policy)),
+            bytes_max: AtomicU64::new(0),
+            grant: watch::Sender::new(None),
             connections: AtomicU32::new(0),
-            names: Mutex::new(Names::default()),
-            resolved: Cache::default(),
+            fake_ips: Mutex::new(FakeIpTable::default()),
+            resolved: Cache::new(Arc::clone(&settings.resolver)),
+            authority: Mutex::new(None),
+            folder: folder.to_owned(),
             settings,
-        }))
+        };
+        session.change(grant);
+        Ok(Arc::new(session))
     }
 
     /// Whose door it is.
@@ -118,20 +140,53 @@ impl Session {
         &self.id
     }
 
-    /// What the session may reach now.
+    /// What the session may reach now: nothing without a grant.
     pub fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+        static CLOSED: LazyLock<Arc<Policy>> = LazyLock::new(|| Arc::new(Policy::limited(Vec::new())));
+        self.grant().map_or_else(|| Arc::clone(&CLOSED), |grant| Arc::clone(&grant.policy))
     }
 
-    /// Changes what the session may reach. Connections that stand go on.
-    pub fn change(&self, policy: Policy) {
-        self.bytes_max.store(policy.bytes_max.unwrap_or(u64::MAX), Ordering::Relaxed);
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    /// What the server has granted.
+    pub fn grant(&self) -> Option<Arc<Grant>> {
+        self.grant.borrow().clone()
+    }
+
+    /// Changes what the session may reach; nothing without a grant. Connections that stand go on.
+    pub fn change(&self, grant: Option<Arc<Grant>>) {
+        let bytes_max = grant.as_ref().map_or(0, |grant| grant.policy.bytes_max.unwrap_or(u64::MAX));
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+        self.grant.send_replace(grant);
+    }
+
+    /// Waits for a grant, for a moment: a server that finds a new egress process says everything again.
+    pub(crate) async fn granted(&self) {
+        let mut grant = self.grant.subscribe();
+        // Without one the session is closed, and its clients are told.
+        drop(timeout(GRANT_TIME_MAX, grant.wait_for(Option::is_some)).await);
+    }
+
+    /// Whether TLS to a host is terminated, because its requests may get secrets.
+    pub(crate) fn terminates(&self, host: &Host) -> bool {
+        match (host, &*self.grant.borrow()) {
+            (Host::Name(name), Some(grant)) => grant.substitutes_for(name),
+            (Host::Name(_) | Host::Address(_), _) => false,
+        }
+    }
+
+    /// The session's certificate authority; made at its first use.
+    pub(crate) fn authority(&self) -> io::Result<Arc<Authority>> {
+        let mut known = self.authority.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(authority) = &*known {
+            return Ok(Arc::clone(authority));
+        }
+        let authority = Arc::new(Authority::open(&self.folder, &self.id, self.settings.clock.now())?);
+        *known = Some(Arc::clone(&authority));
+        Ok(authority)
     }
 
     /// What the session has reached.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub fn usage_log(&self) -> &UsageLog {
+        &self.usage_log
     }
 
     /// Connections that are open.
@@ -144,22 +199,27 @@ impl Session {
     }
 
     /// The address that stands for a name in the sandbox.
-    pub(crate) fn stand_in(&self, name: &Hostname) -> Ipv4Addr {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).address(name)
+    pub(crate) fn fake_ip(&self, name: &Hostname) -> Ipv4Addr {
+        self.fake_ips.lock().unwrap_or_else(PoisonError::into_inner).address(name)
     }
 
     /// The name that an address stands for in the sandbox.
     pub(crate) fn name(&self, address: IpAddr) -> Option<Hostname> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).name(address)
+        self.fake_ips.lock().unwrap_or_else(PoisonError::into_inner).name(address)
     }
 
-    pub(crate) async fn resolve(&self, name: &Hostname) -> Result<Arc<[IpAddr]>, ResolveError> {
-        self.resolved.resolve(&*self.settings.resolver, name).await
+    /// Addresses of names that the session asked for.
+    pub(crate) fn resolved(&self) -> &Cache {
+        &self.resolved
     }
 
     /// Decides about a connection, the session's own bounds included.
     pub(crate) fn decide(&self, policy: &Policy, target: &Target) -> Decision {
-        if self.ledger.bytes() >= self.bytes_max.load(Ordering::Relaxed) {
+        if self.grant.borrow().is_none() {
+            let why = "this server has not said yet what the session may reach; try again in a moment";
+            return Decision::refuse(Rule::NoPolicy, &target.host, why);
+        }
+        if self.usage_log.bytes() >= self.bytes_max.load(Ordering::Relaxed) {
             return Decision::refuse(Rule::Budget, &target.host, &Exhausted.to_string());
         }
         decide::decide(policy, target)
@@ -167,7 +227,7 @@ impl Session {
 
     /// Counts a new connection; `None` when the session has too many.
     pub(crate) fn connect(self: &Arc<Self>) -> Option<Permit> {
-        self.ledger.count_connection();
+        self.usage_log.count_connection();
         let max = self.policy().connections_max;
         let taken = self.connections.fetch_add(1, Ordering::Relaxed);
         let permit = Permit { session: Arc::clone(self) };
@@ -182,12 +242,12 @@ impl Session {
         protocol: Protocol,
         decision: &Decision,
     ) {
-        let outcome = match decision.rule {
-            Rule::NameNotFound | Rule::ResolveFailed | Rule::Unreachable | Rule::TimedOut => Outcome::Failed,
-            _ if decision.allowed => Outcome::Allowed,
-            _ => Outcome::Refused,
+        let verdict = match decision.allowed {
+            true => Verdict::Allowed,
+            false if decision.rule.is_failure() => Verdict::Failed,
+            false => Verdict::Refused,
         };
-        self.add(target, address, protocol, outcome, decision.rule);
+        self.add(target, address, protocol, verdict, decision.rule);
     }
 
     /// Notes that a connection to a target stands.
@@ -198,7 +258,7 @@ impl Session {
         protocol: Protocol,
         rule: Rule,
     ) -> Flow {
-        let number = self.add(target, Some(address), protocol, Outcome::Allowed, rule);
+        let number = self.add(target, Some(address), protocol, Verdict::Allowed, rule);
         let session = Arc::clone(self);
         Flow { session, number, protocol, bytes_out: AtomicU64::new(0), bytes_in: AtomicU64::new(0) }
     }
@@ -208,10 +268,10 @@ impl Session {
         target: &Target,
         address: Option<IpAddr>,
         protocol: Protocol,
-        outcome: Outcome,
+        verdict: Verdict,
         rule: Rule,
     ) -> u64 {
-        self.ledger.add(Entry {
+        self.usage_log.add(Entry {
             number: 0,
             at: self.settings.clock.now(),
             host: target.host.to_string(),
@@ -221,13 +281,13 @@ impl Session {
             protocol,
             bytes_out: 0,
             bytes_in: 0,
-            outcome,
+            verdict,
             rule,
         })
     }
 
     fn count(&self, out: u64, r#in: u64) -> Result<(), Exhausted> {
-        let sum = self.ledger.count_bytes(out, r#in);
+        let sum = self.usage_log.count_bytes(out, r#in);
         if sum > self.bytes_max.load(Ordering::Relaxed) { Err(Exhausted) } else { Ok(()) }
     }
 }
@@ -244,7 +304,7 @@ impl Drop for Permit {
     }
 }
 
-/// Bytes between a sandbox and one host. Its end goes to the ledger.
+/// Bytes between a sandbox and one host. Its end goes to the usage log.
 #[derive(Debug)]
 pub(crate) struct Flow {
     session: Arc<Session>,
@@ -272,6 +332,6 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         let (out, r#in) = (self.bytes_out.load(Ordering::Relaxed), self.bytes_in.load(Ordering::Relaxed));
-        self.session.ledger.end(self.number, self.protocol, out, r#in);
+        self.session.usage_log.end(self.number, self.protocol, out, r#in);
     }
 }

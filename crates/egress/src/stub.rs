@@ -133,10 +133,10 @@ async fn decide(session: &Session, query: &Query) -> (Code, Option<Ipv4Addr>) {
         return (Code::NoError, None);
     }
     if policy.is_limited() || policy.is_blocked(&name) || is_routed {
-        return (Code::NoError, Some(session.stand_in(&name)));
+        return (Code::NoError, Some(session.fake_ip(&name)));
     }
-    match session.resolve(&name).await {
-        Ok(_) => (Code::NoError, Some(session.stand_in(&name))),
+    match session.resolved().resolve(&name).await {
+        Ok(_) => (Code::NoError, Some(session.fake_ip(&name))),
         Err(ResolveError::NotFound) => (Code::NameError, None),
         Err(ResolveError::Failed(_) | ResolveError::TimedOut) => (Code::ServerFailure, None),
     }

@@ -1,56 +1,92 @@
-//! Messages of the spawner to this process, and of servers: JSON, one message each.
+//! Messages to this process: JSON, one message each. The spawner sends listeners; servers, on a socket of this process's
+//! own, send what sessions may do. Neither sees what the other sends.
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use api::ids::SessionId;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::ledger::Entry;
-use crate::ledger::Totals;
+use crate::grant::Grant;
 use crate::policy::Policy;
 use crate::sys::socket;
+use crate::usage_log::Entry;
+use crate::usage_log::Totals;
 
-/// Name of the socket file, in the data folder, on which servers find this process.
-pub const SOCKET: &str = "egress.sock";
+/// Name of the folder of this process, in the data folder. Nobody but its user and root enters it.
+pub const FOLDER: &str = "egress";
+/// Name of the socket file, in that folder, on which servers find this process.
+pub const SOCKET: &str = "control.sock";
 
-/// What the spawner says.
+/// Sent by the spawner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
     /// A sandbox is there: its listeners are attached, in the order of [`crate::serve`]. A door that is open already gets
     /// the new listeners instead of the old ones.
     Open {
-        /// Whose sandbox.
+        /// The session of the sandbox.
         session: SessionId,
-        /// What it may reach.
-        policy: Policy,
-    },
-    /// New connections of the session follow another policy.
-    Change {
-        /// Whose.
-        session: SessionId,
-        /// What it may reach.
-        policy: Policy,
     },
     /// The sandbox has ended.
     Close {
-        /// Whose.
+        /// The session of the sandbox.
         session: SessionId,
-        /// Whether its ledger is to be removed.
+        /// Whether its usage log is to be removed.
         forget: bool,
     },
 }
 
-/// What a server asks.
+/// Sent by a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Ask {
-    /// What a session has reached. Answered by an `Option<Report>`.
+pub enum Request {
+    /// What a session has reached.
     Report {
-        /// Whose.
+        /// The session.
         session: SessionId,
+    },
+    /// New connections of the session follow this, whether or not its sandbox is there yet.
+    Grant {
+        /// The session.
+        session: SessionId,
+        /// What it may do.
+        grant: Arc<Grant>,
+    },
+    /// The session may do nothing from now on.
+    Release {
+        /// The session.
+        session: SessionId,
+    },
+    /// The certificate of the session's authority.
+    Authority {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Response {
+    /// What a session has reached, if anything is known of it.
+    Report {
+        /// The report.
+        report: Option<Box<Report>>,
+    },
+    /// It holds from now on.
+    Done,
+    /// A certificate as PEM.
+    Authority {
+        /// The certificate.
+        certificate: String,
+    },
+    /// It was not done.
+    Failed {
+        /// The reason.
+        reason: String,
     },
 }
 
@@ -59,7 +95,7 @@ pub enum Ask {
 pub struct Report {
     /// Sums over the life of the session.
     pub totals: Totals,
-    /// What it may reach now; `None` when it has no sandbox at the moment.
+    /// What it may reach now; `None` when it has no sandbox at the moment, or no grant.
     pub policy: Option<Policy>,
     /// Connections that are open.
     pub connections: u32,

@@ -23,12 +23,19 @@ pub(crate) struct Calls {
     running: HashSet<String>,
     finished: HashMap<String, Rc<[u8]>>,
     /// Finished calls with their content, oldest first.
-    whole: VecDeque<String>,
+    whole: VecDeque<Whole>,
     whole_bytes: usize,
     /// Finished calls whose content was dropped, oldest first.
     dropped: VecDeque<String>,
     acknowledged: HashSet<String>,
     acknowledged_order: VecDeque<String>,
+}
+
+/// A finished call with its content.
+struct Whole {
+    id: String,
+    /// What stands in for the content once it is dropped.
+    stub: Rc<[u8]>,
 }
 
 /// What the table says of a call that is to be executed.
@@ -71,18 +78,18 @@ impl Calls {
         self.running.insert(id);
     }
 
-    /// Notes that `id` has ended with the result in `frame`; `stub` makes the frame that stands in for a dropped one.
-    pub(crate) fn finish(&mut self, id: &str, frame: Rc<[u8]>, stub: impl Fn(&str) -> Rc<[u8]>) {
+    /// Notes that `id` has ended with the result in `frame`; `stub` stands in for it once it is dropped.
+    pub(crate) fn finish(&mut self, id: &str, frame: Rc<[u8]>, stub: Rc<[u8]>) {
         self.running.remove(id);
         self.whole_bytes += frame.len();
         self.finished.insert(id.to_owned(), frame);
-        self.whole.push_back(id.to_owned());
+        self.whole.push_back(Whole { id: id.to_owned(), stub });
         while self.whole.len() > RESULTS_MAX || self.whole_bytes > RESULTS_BYTES_MAX {
-            let Some(oldest) = self.whole.pop_front() else { break };
-            if let Some(frame) = self.finished.get_mut(&oldest) {
+            let Some(Whole { id, stub }) = self.whole.pop_front() else { break };
+            if let Some(frame) = self.finished.get_mut(&id) {
                 self.whole_bytes -= frame.len();
-                *frame = stub(&oldest);
-                self.dropped.push_back(oldest);
+                *frame = stub;
+                self.dropped.push_back(id);
             }
         }
         while self.dropped.len() > FORGOTTEN_MAX {
@@ -94,7 +101,7 @@ impl Calls {
     /// Forgets the result of `id`.
     pub(crate) fn acknowledge(&mut self, id: &str) {
         let Some(frame) = self.finished.remove(id) else { return };
-        if let Some(position) = self.whole.iter().position(|whole| whole == id) {
+        if let Some(position) = self.whole.iter().position(|whole| whole.id == id) {
             self.whole.remove(position);
             self.whole_bytes -= frame.len();
         } else {
@@ -124,7 +131,7 @@ mod tests {
         for index in 0..3 {
             let id = format!("call_{index}");
             calls.begin(id.clone());
-            calls.finish(&id, frame(RESULTS_BYTES_MAX / 2), |_| frame(7));
+            calls.finish(&id, frame(RESULTS_BYTES_MAX / 2), frame(7));
         }
         let length = |id: &str| match calls.standing(id) {
             Standing::Finished(frame) => Some(frame.len()),

@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::io::Read;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
-use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
+use rustix::event::PollFlags;
+
+use crate::limits::BACKLOG_BYTES_MAX;
 use crate::limits::OUTGOING_BYTES_MAX;
 use crate::limits::READ_TURN_BYTES;
 use crate::protocol::Decoder;
@@ -17,6 +20,8 @@ use crate::protocol::Request;
 
 /// A connection.
 pub(crate) struct Connection {
+    /// Tells it from others.
+    pub(crate) number: u64,
     stream: UnixStream,
     decoder: Decoder,
     outgoing: VecDeque<Rc<[u8]>>,
@@ -30,10 +35,11 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Serves `descriptor`, a stream socket.
-    pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(number: u64, descriptor: OwnedFd) -> io::Result<Self> {
         let stream = UnixStream::from(descriptor);
         stream.set_nonblocking(true)?;
         Ok(Self {
+            number,
             stream,
             decoder: Decoder::default(),
             outgoing: VecDeque::new(),
@@ -96,15 +102,20 @@ impl Connection {
         }
     }
 
+    /// Whether the other side reads more slowly than it is sent to.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.outgoing_bytes > BACKLOG_BYTES_MAX
+    }
+
     /// Whether it is of no more use.
     pub(crate) fn is_broken(&self) -> bool {
         self.is_broken
     }
 
     /// Descriptor and what to wait for.
-    pub(crate) fn interest(&self) -> (RawFd, i16) {
-        let write = if self.outgoing.is_empty() { 0 } else { libc::POLLOUT };
-        (self.stream.as_raw_fd(), libc::POLLIN | write)
+    pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
+        let write = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        (self.stream.as_fd(), PollFlags::IN | write)
     }
 }
 

@@ -22,15 +22,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::io::retry_on_intr;
 use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::confine;
 use crate::confine::sys::socket::send_with;
+use crate::place::Place;
 use crate::protocol;
 use crate::serve;
-use crate::serve::Place;
 
 /// Where the program is inside: in memory that is new in every life of the container, so that no former one has prepared it.
 pub const PROGRAM: &str = "/dev/journeyman-hand";
@@ -110,7 +113,8 @@ fn begin() -> io::Result<(Door, OwnedFd, Place)> {
         }
         door.wait()?;
     };
-    let raised = confine::enter_container(&spec);
+    let Spec { file_bytes_max, has_network, .. } = spec;
+    let raised = confine::enter_container(confine::Container { file_bytes_max, has_network });
     let (word, listeners) = match raised {
         Ok(listeners) => (Word::Ready, listeners),
         Err(error) => (Word::Failed(error.to_string()), Vec::new()),
@@ -164,7 +168,7 @@ fn variables(own: Vec<(String, String)>) -> Vec<(String, String)> {
 impl Door {
     fn open() -> io::Result<Self> {
         let folder = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(FOLDER)?;
-        Ok(Self { folder, bell: sys::signals(BELL)?, protocol: 0, listeners: Vec::new() })
+        Ok(Self { folder, bell: crate::sys::signals(BELL)?, protocol: 0, listeners: Vec::new() })
     }
 
     /// What can be read once somebody has rung.
@@ -197,8 +201,8 @@ impl Door {
     }
 
     fn wait(&self) -> io::Result<()> {
-        let mut set = [libc::pollfd { fd: self.bell.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-        crate::sys::poll(&mut set, None)?;
+        let mut set = [PollFd::new(&self.bell, PollFlags::IN)];
+        retry_on_intr(|| rustix::event::poll(&mut set, None))?;
         let mut rung = [0; 4096];
         drop((&self.bell).read(&mut rung));
         Ok(())

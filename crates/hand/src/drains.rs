@@ -3,8 +3,8 @@
 
 use std::io;
 use std::io::Read;
-use std::os::fd::AsRawFd;
-use std::os::fd::RawFd;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use crate::limits::DRAIN_BYTES;
@@ -28,10 +28,10 @@ impl Drains {
     }
 
     /// Descriptors to watch.
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = (usize, RawFd)> {
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
         let hungry = |drain: &&Drain| drain.taken < DRAIN_BYTES;
         self.drains.iter().enumerate().filter_map(move |(index, drain)| {
-            drain.as_ref().filter(hungry).map(|drain| (index, drain.pipe.as_raw_fd()))
+            drain.as_ref().filter(hungry).map(|drain| (index, drain.pipe.as_fd()))
         })
     }
 

@@ -5,14 +5,19 @@
 
 pub mod confine;
 pub mod contain;
+pub mod control;
 pub mod layer;
+pub mod place;
 pub mod protocol;
 pub mod serve;
 pub mod start;
+pub mod text;
 
 mod calls;
 mod connection;
 mod drains;
+mod exec;
+mod files;
 mod limits;
 mod output;
 mod process;

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(crate) const CONNECTIONS_MAX: usize = 16;
 /// Bytes that wait to be sent on one connection before it is dropped: two of the largest frames.
 pub(crate) const OUTGOING_BYTES_MAX: usize = 2 * crate::protocol::FRAME_BYTES_MAX;
+/// Bytes that wait to be sent on one connection before the output of a program that is streamed to it is left unread.
+pub(crate) const BACKLOG_BYTES_MAX: usize = 1 << 20;
 /// Bytes read from one descriptor before the others get their turn.
 pub(crate) const READ_TURN_BYTES: usize = 64 << 10;
 
@@ -24,6 +26,9 @@ pub(crate) const WORKER_TIME_MAX: Duration = Duration::from_secs(150);
 pub(crate) const WORKER_CPU_SECONDS: u64 = 120;
 /// Address space for one file tool: a 20 MiB PDF takes about 100 MiB on its way to JSON.
 pub(crate) const WORKER_MEMORY_BYTES: u64 = 2 << 30;
+
+/// Programs that run at once for the server; more are refused. Each may take two pipes.
+pub(crate) const EXECS_MAX: usize = 64;
 
 /// Shells kept running while no call uses them; the one idle longest gives way, and is put back from its saved state.
 pub(crate) const SHELLS_MAX: usize = 32;

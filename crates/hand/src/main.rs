@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use hand::confine;
 use hand::confine::Probe;
 use hand::contain;
-use hand::serve::Place;
+use hand::control;
+use hand::place::Place;
 use hand::start::Start;
 
 /// Exit status when the process was not started by a spawner.
@@ -26,23 +27,26 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == contain::ARGUMENT) {
         return contain::run();
     }
-    let Some(control) = confine::control() else { return ExitCode::from(NOT_STARTED_BY_A_SPAWNER) };
+    let Some(control) = control::socket() else { return ExitCode::from(NOT_STARTED_BY_A_SPAWNER) };
     if let Some(place) = Place::unconfined(std::env::args_os().skip(1)) {
         hand::serve::run(control, place);
     }
-    let walls = match confine::read_start(control.as_fd()) {
-        Ok(Start::Sandbox(spec)) => confine::enter(&spec).map(|listeners| (listeners, spec.variables)),
+    let start = Start::read(control.as_fd()).map_err(|error| format!("read the specification: {error}"));
+    let walls = match start {
+        Ok(Start::Sandbox(spec)) => confine::enter(&spec)
+            .map(|listeners| (listeners, spec.variables))
+            .map_err(|error| error.to_string()),
         Ok(Start::Layer(spec)) => hand::layer::run(control.as_fd(), &spec),
         Err(error) => Err(error),
     };
     match walls {
         Ok((listeners, variables)) => {
-            if confine::hand_over(control.as_fd(), listeners).is_ok() {
+            if control::hand_over(control.as_fd(), listeners).is_ok() {
                 hand::serve::run(control, Place { variables, ..Place::default() });
             }
         }
         // If the spawner has gone, nobody is left to be told.
-        Err(error) => drop(confine::tell(control.as_fd(), &Err(error))),
+        Err(error) => drop(control::report(control.as_fd(), Err(&error))),
     }
     ExitCode::from(WALLS_FAILED)
 }

@@ -16,6 +16,7 @@ use crate::limits::OUTPUT_MEMORY_BYTES;
 use crate::limits::PREVIEW_HEAD_CHARS;
 use crate::limits::PREVIEW_TAIL_CHARS;
 use crate::scratch;
+use crate::text::plain;
 
 /// Output so far.
 pub(crate) struct Output {
@@ -59,7 +60,7 @@ impl Output {
     /// The text of the result, and the file for what background processes print from now on.
     pub(crate) fn finish(mut self) -> (String, Overflow) {
         if self.tail.is_empty() {
-            let text = clean(&self.head);
+            let text = plain(&self.head);
             if text.chars().count() <= INLINE_CHARS_MAX {
                 return (text, self.file);
             }
@@ -67,7 +68,7 @@ impl Output {
             return (preview(&text, &text, &self.file.description(self.total)), self.file);
         }
         let description = self.file.description(self.total);
-        let text = preview(&clean(&self.head), &clean(self.tail.make_contiguous()), &description);
+        let text = preview(&plain(&self.head), &plain(self.tail.make_contiguous()), &description);
         (text, self.file)
     }
 
@@ -79,7 +80,8 @@ impl Output {
 }
 
 impl Overflow {
-    fn new(path: PathBuf) -> Self {
+    /// A file that will be at `path`.
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, file: None, written: 0, failed: false }
     }
 
@@ -129,59 +131,4 @@ fn preview(head: &str, tail: &str, description: &str) -> String {
     let head_end = head.char_indices().nth(PREVIEW_HEAD_CHARS).map_or(head.len(), |(index, _)| index);
     let tail_start = tail.char_indices().rev().nth(PREVIEW_TAIL_CHARS - 1).map_or(0, |(index, _)| index);
     format!("{}\n\n[output truncated; {description}]\n\n{}", &head[..head_end], &tail[tail_start..])
-}
-
-/// Text for a model: lossy UTF-8 without the sequences that colour a terminal or move its cursor.
-fn clean(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    if !text.contains(['\u{1b}', '\0']) {
-        return text.into_owned();
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = &*text;
-    while let Some(at) = rest.find(['\u{1b}', '\0']) {
-        plain.push_str(&rest[..at]);
-        rest = &rest[at..];
-        rest = if let Some(after) = rest.strip_prefix('\0') {
-            plain.push(char::REPLACEMENT_CHARACTER);
-            after
-        } else {
-            skip_escape(&rest[1..])
-        };
-    }
-    plain.push_str(rest);
-    plain
-}
-
-/// What follows an escape sequence, given what follows its first character.
-fn skip_escape(rest: &str) -> &str {
-    if let Some(control) = rest.strip_prefix('[') {
-        let body = control.trim_start_matches(|c: char| ('\u{30}'..='\u{3f}').contains(&c));
-        let body = body.trim_start_matches(|c: char| ('\u{20}'..='\u{2f}').contains(&c));
-        return body.strip_prefix(|c: char| ('\u{40}'..='\u{7e}').contains(&c)).unwrap_or(body);
-    }
-    if let Some(command) = rest.strip_prefix(']') {
-        // An operating system command, such as the window's title, ends in BEL or ESC backslash.
-        let end = command.find(['\u{7}', '\u{1b}']).map(|at| command.split_at(at).1);
-        return match end {
-            Some(end) => end.strip_prefix('\u{7}').or_else(|| end.strip_prefix("\u{1b}\\")).unwrap_or(end),
-            None => rest,
-        };
-    }
-    let body = rest.trim_start_matches(|c: char| ('\u{20}'..='\u{2f}').contains(&c));
-    if body.len() == rest.len() {
-        return rest.strip_prefix(|c: char| ('\u{30}'..='\u{7e}').contains(&c)).unwrap_or(rest);
-    }
-    body.strip_prefix(|c: char| ('\u{30}'..='\u{7e}').contains(&c)).unwrap_or(body)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn terminal_sequences_and_broken_bytes_leave_plain_text() {
-        let printed = b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07x\x1b]8;;u\x1b\\y\x1b(Bz \x1b[?25l\0\xff\x1b";
-        assert_eq!(clean(printed), "red xyz \u{fffd}\u{fffd}");
-    }
 }

@@ -5,12 +5,19 @@
 //! call's content blocks and input pass through as raw JSON, byte for byte. Over the control socket of the spawner go
 //! the short messages in [`control`] instead, one per packet.
 
+mod binary;
+pub mod operation;
+
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+
+use self::operation::Answer;
+use self::operation::Operation;
+use self::operation::Stream;
 
 /// Largest frame either side accepts. The largest real one is a 20 MiB PDF in base64, 27 MiB.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -49,7 +56,14 @@ pub enum Request {
         /// The tool's input, a JSON object.
         input: Arc<RawValue>,
     },
-    /// Ask what became of a call: answered with its state, then with its result as soon as there is one.
+    /// Perform an operation. Answered with [`Response::Answer`]; a known id of one that is kept, as a call's.
+    Operate {
+        /// The operation, named by the server. Calls and operations share their names.
+        id: String,
+        /// What to do.
+        operation: Operation,
+    },
+    /// Ask what became of a call or an operation: answered with its state, then with its result as soon as there is one.
     Recall {
         /// The call.
         id: String,
@@ -83,6 +97,24 @@ pub enum Response {
         content: Vec<Arc<RawValue>>,
         /// Whether the tool failed.
         is_error: bool,
+    },
+    /// What came of an operation. Kept until it is acknowledged where [`Operation`] says so, and then sent to every
+    /// connection.
+    Answer {
+        /// The operation.
+        id: String,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// A program has printed something. Sent to the connection that asked last for it.
+    Output {
+        /// The operation.
+        id: String,
+        /// Where it was printed.
+        stream: Stream,
+        /// What was printed.
+        #[serde(with = "binary::bytes")]
+        bytes: Vec<u8>,
     },
     /// Answer to [`Request::Recall`], and to [`Request::Execute`] of a known id. `finished` is followed by the result.
     State {
@@ -190,6 +222,7 @@ struct RequestFields {
     thread: Option<String>,
     tool: Option<String>,
     input: Option<Arc<RawValue>>,
+    operation: Option<Operation>,
     ids: Option<Vec<String>>,
 }
 
@@ -197,7 +230,7 @@ impl TryFrom<RequestFields> for Request {
     type Error = String;
 
     fn try_from(fields: RequestFields) -> Result<Self, String> {
-        let RequestFields { op, id, thread, tool, input, ids } = fields;
+        let RequestFields { op, id, thread, tool, input, operation, ids } = fields;
         let request = match op.as_str() {
             "execute" => Self::Execute {
                 id: required(id, "id")?,
@@ -205,6 +238,9 @@ impl TryFrom<RequestFields> for Request {
                 tool: required(tool, "tool")?,
                 input: required(input, "input")?,
             },
+            "operate" => {
+                Self::Operate { id: required(id, "id")?, operation: required(operation, "operation")? }
+            }
             "recall" => Self::Recall { id: required(id, "id")? },
             "cancel" => Self::Cancel { id: required(id, "id")? },
             "acknowledge" => Self::Acknowledge { ids: required(ids, "ids")? },
@@ -223,6 +259,9 @@ struct ResponseFields {
     id: Option<String>,
     content: Option<Vec<Arc<RawValue>>>,
     is_error: Option<bool>,
+    answer: Option<Answer>,
+    stream: Option<Stream>,
+    bytes: Option<binary::Bytes>,
     state: Option<CallState>,
 }
 
@@ -230,12 +269,18 @@ impl TryFrom<ResponseFields> for Response {
     type Error = String;
 
     fn try_from(fields: ResponseFields) -> Result<Self, String> {
-        let ResponseFields { op, id, content, is_error, state } = fields;
+        let ResponseFields { op, id, content, is_error, answer, stream, bytes, state } = fields;
         let response = match op.as_str() {
             "result" => Self::Result {
                 id: required(id, "id")?,
                 content: required(content, "content")?,
                 is_error: required(is_error, "is_error")?,
+            },
+            "answer" => Self::Answer { id: required(id, "id")?, answer: required(answer, "answer")? },
+            "output" => Self::Output {
+                id: required(id, "id")?,
+                stream: required(stream, "stream")?,
+                bytes: required(bytes, "bytes")?.0,
             },
             "state" => Self::State { id: required(id, "id")?, state: required(state, "state")? },
             "rested" => Self::Rested,

@@ -4,50 +4,52 @@
 //! output of shells; whatever ends is pushed to every connection and kept until it is acknowledged. Every zombie is
 //! reaped, ours or not: the hand is the first process of its namespace.
 
-mod files;
-mod place;
+mod operations;
 mod rest;
 mod results;
+mod tools;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
-use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use serde_json::value::RawValue;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::io::Errno;
+use rustix::process::Signal;
 
-pub use self::place::Place;
-
-use self::files::Waiting;
 use self::rest::Rest;
-use self::results::frame_of;
+use self::tools::Waiting;
 use crate::calls::Calls;
-use crate::calls::Standing;
 use crate::connection::Connection;
 use crate::contain::Door;
+use crate::control::receive;
 use crate::drains::Drains;
+use crate::exec::Execution;
 use crate::limits::CONNECTIONS_MAX;
 use crate::limits::QUIET_TIME;
 use crate::limits::SHELLS_MAX;
+use crate::place::Place;
 use crate::process;
-use crate::protocol::CallState;
 use crate::protocol::Request;
 use crate::protocol::Response;
 use crate::protocol::control;
+use crate::protocol::operation::End;
+use crate::protocol::operation::FailureKind;
+use crate::protocol::operation::Stream;
 use crate::scratch;
 use crate::shell::Ended;
 use crate::shell::INTERRUPTED;
 use crate::shell::Shell;
 use crate::sys;
-use crate::tools::Outcome;
-use crate::tools::Tool;
-use crate::tools::bash;
+use crate::worker::Stopped;
 use crate::worker::Worker;
 
 /// Serves calls at `place` until the spawner says quit or goes away.
@@ -56,7 +58,7 @@ pub fn run(control: OwnedFd, place: Place) -> ! {
 }
 
 #[expect(clippy::exit, reason = "this is the whole life of the process")]
-fn live(server: std::io::Result<Server>) -> ! {
+fn live(server: io::Result<Server>) -> ! {
     let status = match server.and_then(Server::serve) {
         Ok(()) => 0,
         Err(_) => 1,
@@ -70,7 +72,7 @@ fn live(server: std::io::Result<Server>) -> ! {
 pub(crate) fn run_behind(door: Door, first: OwnedFd, place: Place) -> ! {
     live(door.bell().and_then(|bell| {
         let mut server = Server::new(bell, place)?;
-        server.connections.push(Connection::new(first)?);
+        server.connect(first);
         server.door = Some(door);
         Ok(server)
     }))
@@ -86,6 +88,7 @@ enum Source {
     Reports(usize),
     Output(usize),
     Drain(usize),
+    Execution(usize, Stream),
 }
 
 struct Server {
@@ -96,15 +99,19 @@ struct Server {
     place: Place,
     calls: Calls,
     connections: Vec<Connection>,
+    /// Connections that there were, which tells them apart.
+    connected: u64,
     /// `None`: has ended in this turn.
     workers: Vec<Option<Worker>>,
     waiting: VecDeque<Waiting>,
+    /// Programs that the server runs.
+    executions: Vec<Execution>,
     shells: Vec<Shell>,
     /// Index in `shells` by thread.
     threads: HashMap<String, usize>,
     drains: Drains,
     rest: Rest,
-    /// Number of file tools started, which tells their overflow files apart.
+    /// Number of file tools and programs started, which tells their files apart.
     started: u64,
     /// When memory that is not in use is given back, unless something happens before.
     quiet_at: Option<Instant>,
@@ -112,7 +119,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(control: OwnedFd, place: Place) -> std::io::Result<Self> {
+    fn new(control: OwnedFd, place: Place) -> io::Result<Self> {
         sys::reserve_low_descriptors()?;
         sys::adopt_orphans()?;
         sys::set_usual_umask();
@@ -120,12 +127,14 @@ impl Server {
         Ok(Self {
             control: File::from(control),
             door: None,
-            children: sys::child_signals()?,
+            children: sys::signals(libc::SIGCHLD)?,
             place,
             calls: Calls::default(),
             connections: Vec::new(),
+            connected: 0,
             workers: Vec::new(),
             waiting: VecDeque::new(),
+            executions: Vec::new(),
             shells: Vec::new(),
             threads: HashMap::new(),
             drains: Drains::default(),
@@ -136,19 +145,11 @@ impl Server {
         })
     }
 
-    fn serve(mut self) -> std::io::Result<()> {
-        let mut sources = Vec::new();
-        let mut set = Vec::new();
+    fn serve(mut self) -> io::Result<()> {
         while !self.is_over {
-            self.watch(&mut sources, &mut set);
-            let now = Instant::now();
-            let limit = self.wake_at(now).map(|at| at.saturating_duration_since(now));
-            sys::poll(&mut set, limit)?;
-            for (source, entry) in sources.iter().zip(&set) {
-                if entry.revents != 0 {
-                    self.quiet_at = Some(Instant::now() + QUIET_TIME);
-                    self.handle(*source, entry.revents);
-                }
+            for (source, events) in self.wait()? {
+                self.quiet_at = Some(Instant::now() + QUIET_TIME);
+                self.handle(source, events);
             }
             self.on_time(Instant::now());
             self.sweep();
@@ -156,48 +157,73 @@ impl Server {
         Ok(())
     }
 
-    fn watch(&self, sources: &mut Vec<Source>, set: &mut Vec<libc::pollfd>) {
-        sources.clear();
-        set.clear();
-        let mut add = |source: Source, fd: RawFd, events: i16| {
+    /// Waits until something has happened or is due, and answers what has happened.
+    fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
+        let (sources, mut set) = self.watched();
+        let now = Instant::now();
+        // An earlier moment would only lead to another turn.
+        let limit =
+            self.wake_at(now).and_then(|at| Timespec::try_from(at.saturating_duration_since(now)).ok());
+        match rustix::event::poll(&mut set, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let happened = sources.into_iter().zip(set).map(|(source, entry)| (source, entry.revents()));
+        Ok(happened.filter(|(_, events)| !events.is_empty()).collect())
+    }
+
+    fn watched(&self) -> (Vec<Source>, Vec<PollFd<'_>>) {
+        let (mut sources, mut set) = (Vec::new(), Vec::new());
+        let mut add = |source, descriptor, events| {
             sources.push(source);
-            set.push(libc::pollfd { fd, events, revents: 0 });
+            set.push(PollFd::from_borrowed_fd(descriptor, events));
         };
-        add(Source::Control, self.control.as_raw_fd(), libc::POLLIN);
+        add(Source::Control, self.control.as_fd(), PollFlags::IN);
         for (index, connection) in self.connections.iter().enumerate() {
             let (fd, events) = connection.interest();
             add(Source::Connection(index), fd, events);
         }
         for (index, worker) in self.workers.iter().enumerate() {
             if let Some(worker) = worker {
-                add(Source::Worker(index), worker.pipe.as_raw_fd(), libc::POLLIN);
+                add(Source::Worker(index), worker.pipe.as_fd(), PollFlags::IN);
             }
         }
         for (index, shell) in self.shells.iter().enumerate() {
             let (reports, output) = shell.descriptors();
             if let Some(fd) = reports {
-                add(Source::Reports(index), fd, libc::POLLIN);
+                add(Source::Reports(index), fd, PollFlags::IN);
             }
             if let Some(fd) = output {
-                add(Source::Output(index), fd, libc::POLLIN);
+                add(Source::Output(index), fd, PollFlags::IN);
             }
         }
         for (index, fd) in self.drains.descriptors() {
-            add(Source::Drain(index), fd, libc::POLLIN);
+            add(Source::Drain(index), fd, PollFlags::IN);
+        }
+        for (index, execution) in self.executions.iter().enumerate() {
+            let listener = execution.listener.and_then(|number| self.numbered(number));
+            if listener.is_some_and(|connection| self.connections[connection].is_behind()) {
+                continue;
+            }
+            for (stream, fd) in execution.descriptors() {
+                add(Source::Execution(index, stream), fd, PollFlags::IN);
+            }
         }
         // Last, so that a report which a shell sent before it ended is read first.
-        add(Source::Children, self.children.as_raw_fd(), libc::POLLIN);
+        add(Source::Children, self.children.as_fd(), PollFlags::IN);
+        (sources, set)
     }
 
     fn wake_at(&self, now: Instant) -> Option<Instant> {
         let workers = self.workers.iter().flatten().map(|worker| worker.deadline);
         let shells = self.shells.iter().filter_map(|shell| shell.wake_at(now));
         let others = self.drains.wake_at().into_iter().chain(self.rest.wake_at()).chain(self.quiet_at);
-        workers.chain(shells).chain(others).min()
+        let executions = self.executions.iter().map(|execution| execution.wake_at(now));
+        workers.chain(shells).chain(executions).chain(others).min()
     }
 
     /// Indices stay valid while a turn lasts: things are only added to the lists, and removed in `sweep`.
-    fn handle(&mut self, source: Source, events: i16) {
+    fn handle(&mut self, source: Source, events: PollFlags) {
         match source {
             Source::Control => self.on_control(),
             Source::Children => self.on_children(),
@@ -212,35 +238,43 @@ impl Server {
                 self.go_on(index, ended);
             }
             Source::Drain(index) => self.drains.read(index),
+            Source::Execution(index, stream) => self.on_execution(index, stream),
         }
     }
 
     fn on_control(&mut self) {
         if let Some(door) = &self.door {
-            self.connections
-                .extend(door.answer().into_iter().filter_map(|caller| Connection::new(caller).ok()));
+            door.answer().into_iter().for_each(|caller| self.connect(caller));
             return;
         }
-        let Ok(packet) = sys::receive(&self.control) else {
+        let Ok(packet) = receive(&self.control) else {
             self.is_over = true;
             return;
         };
         match (packet.bytes.first(), packet.descriptor) {
             (None | Some(&control::QUIT), _) => self.is_over = true,
             (Some(&control::ADOPT), Some(descriptor)) => {
-                if let Ok(connection) = Connection::new(descriptor) {
-                    self.connections.push(connection);
-                }
+                self.connect(descriptor);
             }
             (Some(&control::FULL), _) => self.stop(&String::from_utf8_lossy(&packet.bytes[1..])),
             (Some(_), _) => {}
         }
     }
 
+    fn connect(&mut self, descriptor: OwnedFd) {
+        self.connected += 1;
+        if let Ok(connection) = Connection::new(self.connected, descriptor) {
+            self.connections.push(connection);
+        }
+    }
+
     /// Ends every process inside but this one. Calls that run fail, and say why; the next ones find a new shell.
     fn stop(&mut self, reason: &str) {
         for worker in self.workers.iter_mut().flatten() {
-            worker.kill(format!("stopped: {reason}"));
+            worker.kill(FailureKind::Cancelled, &format!("stopped: {reason}"));
+        }
+        for execution in &mut self.executions {
+            execution.expect_end(reason);
         }
         for shell in &mut self.shells {
             shell.expect_end(reason);
@@ -249,7 +283,7 @@ impl Server {
             sys::kill_all_others();
         } else {
             for pid in process::descendants() {
-                sys::kill(pid, libc::SIGKILL);
+                sys::kill(pid, Signal::KILL);
             }
         }
     }
@@ -259,7 +293,10 @@ impl Server {
         let mut bell = [0; 4096];
         drop(self.children.read(&mut bell));
         while let Some((pid, exit)) = sys::reap() {
-            let Some(index) = self.shells.iter().position(|shell| shell.is_bash(pid)) else { continue };
+            let Some(index) = self.shells.iter().position(|shell| shell.is_bash(pid)) else {
+                self.on_program_exit(pid, exit);
+                continue;
+            };
             let was_retiring = self.shells[index].is_retiring();
             let ended = self.shells[index].on_exit(exit, &self.place);
             self.rest.note(was_retiring);
@@ -270,16 +307,17 @@ impl Server {
         }
     }
 
-    fn on_connection(&mut self, index: usize, events: i16) {
-        if events & libc::POLLOUT != 0 {
+    fn on_connection(&mut self, index: usize, events: PollFlags) {
+        if events.contains(PollFlags::OUT) {
             self.connections[index].flush();
         }
-        if events & !libc::POLLOUT == 0 {
+        if events.difference(PollFlags::OUT).is_empty() {
             return;
         }
         for request in self.connections[index].receive() {
             match request {
                 Request::Execute { id, thread, tool, input } => self.execute(index, id, thread, &tool, input),
+                Request::Operate { id, operation } => self.operate(index, id, operation),
                 Request::Recall { id } => self.recall(index, &id),
                 Request::Cancel { id } => self.cancel(&id),
                 Request::Acknowledge { ids } => {
@@ -293,53 +331,17 @@ impl Server {
         }
     }
 
-    fn execute(&mut self, index: usize, id: String, thread: String, tool: &str, input: Arc<RawValue>) {
-        match self.calls.standing(&id) {
-            Standing::New => {}
-            Standing::Running | Standing::Finished(_) => return self.recall(index, &id),
-            Standing::Acknowledged => {
-                self.answer(index, &Response::State { id: id.clone(), state: CallState::Finished });
-                let text = "this call ran before and its result was acknowledged; it was not run again";
-                let frame = frame_of(&id, &Outcome::error(text.to_owned()));
-                return self.connections[index].send(frame);
-            }
-        }
-        self.calls.begin(id.clone());
-        match Tool::named(tool) {
-            None => self.finish(&id, &Outcome::error(format!("unknown tool: {tool}"))),
-            Some(Tool::Bash) => match bash::order(input.get()) {
-                Err(text) => self.finish(&id, &Outcome::error(text)),
-                Ok(order) => {
-                    let shell = self.shell(thread);
-                    self.shells[shell].enqueue(id, order);
-                    self.advance(shell);
-                }
-            },
-            Some(tool) => {
-                self.waiting.push_back(Waiting { id, tool, input });
-                self.start_workers();
-            }
-        }
-    }
-
-    fn shell(&mut self, thread: String) -> usize {
-        if let Some(index) = self.threads.get(&thread) {
-            return *index;
-        }
-        let index = self.shells.len();
-        let state = self.rest.take(&thread);
-        self.shells.push(Shell::new(thread.clone(), index as u64, state));
-        self.threads.insert(thread, index);
-        index
-    }
-
     fn cancel(&mut self, id: &str) {
-        if let Some(position) = self.waiting.iter().position(|waiting| waiting.id == id) {
-            self.waiting.remove(position);
-            return self.finish(id, &Outcome::error(INTERRUPTED.to_owned()));
+        let position = self.waiting.iter().position(|waiting| waiting.id == id);
+        if let Some(Waiting { id, task }) = position.and_then(|position| self.waiting.remove(position)) {
+            let stopped = Stopped { kind: FailureKind::Cancelled, reason: INTERRUPTED.to_owned() };
+            return self.end_work(&id, &task, Err(stopped));
         }
         if let Some(worker) = self.workers.iter_mut().flatten().find(|worker| worker.id == id) {
-            return worker.kill(INTERRUPTED.to_owned());
+            return worker.kill(FailureKind::Cancelled, INTERRUPTED);
+        }
+        if let Some(execution) = self.executions.iter_mut().find(|execution| execution.id == id) {
+            return execution.end(End::Cancelled, Instant::now());
         }
         let ended: Vec<Ended> = self.shells.iter_mut().filter_map(|shell| shell.cancel(id)).collect();
         for ended in ended {
@@ -371,6 +373,7 @@ impl Server {
             let ended = self.shells[index].on_time(now);
             self.go_on(index, ended);
         }
+        self.end_executions(now);
         self.drains.on_time(now);
         self.end_rest(now);
         if self.quiet_at.take_if(|at| *at <= now).is_some() {
@@ -407,7 +410,7 @@ fn end_descendants() {
             return;
         }
         for pid in descendants {
-            sys::kill(pid, libc::SIGKILL);
+            sys::kill(pid, Signal::KILL);
         }
         while sys::reap().is_some() {}
     }

@@ -9,9 +9,11 @@ mod call;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::fd::RawFd;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
+
+use rustix::process::Signal;
 
 pub(crate) use self::call::Drain;
 
@@ -19,7 +21,7 @@ use self::bash::Bash;
 use self::call::Call;
 use self::call::Reason;
 use crate::limits::KILL_GRACE;
-use crate::serve::Place;
+use crate::place::Place;
 use crate::sys;
 use crate::sys::Exit;
 use crate::sys::Pid;
@@ -160,14 +162,14 @@ impl Shell {
         call.number = self.rung;
         call.is_rung = true;
         if bash.ring(call.number, call.command.as_bytes(), call.fifo()).is_err() {
-            sys::kill(bash.pid, libc::SIGKILL);
+            sys::kill(bash.pid, Signal::KILL);
         }
     }
 
     /// Ends bash, and forgets what it was.
     fn forget(&mut self) {
         if let Some(bash) = self.bash.take() {
-            sys::kill(bash.pid, libc::SIGKILL);
+            sys::kill(bash.pid, Signal::KILL);
         }
         self.state.clear();
         self.note = None;
@@ -178,7 +180,7 @@ impl Shell {
     pub(crate) fn on_reports(&mut self) -> Option<Ended> {
         let bash = self.bash.as_mut()?;
         let Ok(reports) = bash.reports() else {
-            sys::kill(bash.pid, libc::SIGKILL);
+            sys::kill(bash.pid, Signal::KILL);
             return None;
         };
         let mut ended = None;
@@ -306,7 +308,7 @@ impl Shell {
         if let (Some(bash), Some(at)) = (&self.bash, self.retiring)
             && now >= at
         {
-            sys::kill(bash.pid, libc::SIGKILL);
+            sys::kill(bash.pid, Signal::KILL);
             self.retiring = Some(now + KILL_GRACE);
         }
         let call = self.call.as_mut()?;
@@ -395,15 +397,15 @@ impl Shell {
     /// Asks an idle bash to save its state and end.
     pub(crate) fn retire(&mut self, now: Instant) {
         if let Some(bash) = &self.bash {
-            sys::kill(bash.pid, libc::SIGTERM);
+            sys::kill(bash.pid, Signal::TERM);
             self.retiring = Some(now + KILL_GRACE);
         }
     }
 
     /// Descriptors to watch: of reports, and of output.
-    pub(crate) fn descriptors(&self) -> (Option<RawFd>, Option<RawFd>) {
-        let reports = self.bash.as_ref().map(|bash| bash.reports.as_raw_fd());
-        (reports, self.call.as_ref().and_then(Call::pipe).map(AsRawFd::as_raw_fd))
+    pub(crate) fn descriptors(&self) -> (Option<BorrowedFd<'_>>, Option<BorrowedFd<'_>>) {
+        let reports = self.bash.as_ref().map(|bash| bash.reports.as_fd());
+        (reports, self.call.as_ref().and_then(Call::pipe).map(AsFd::as_fd))
     }
 }
 

@@ -11,8 +11,9 @@ pub struct CrashPoint {
     passes_left: Arc<AtomicU32>,
 }
 
-/// The points, in the order in which a turn passes them, and then a sandbox on its way to a checkpoint and back.
-const POINTS: [&str; 15] = [
+/// The points, in the order in which a turn passes them, then a sandbox on its way to a checkpoint and
+/// back, and a job.
+const POINTS: [&str; 18] = [
     "input_stored",
     "driver_started",
     "before_append",
@@ -28,6 +29,9 @@ const POINTS: [&str; 15] = [
     "after_checkpoint",
     "before_restore",
     "after_restore",
+    "job_written",
+    "job_claimed",
+    "before_job_end",
 ];
 
 impl CrashPoint {

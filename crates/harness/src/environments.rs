@@ -26,13 +26,17 @@ use sandbox::Root;
 use sandbox::Spec;
 use serde::Deserialize;
 use serde::Serialize;
+use store::Job;
 use store::Store;
 
+pub(crate) use self::builds::BUILD;
 pub use self::builds::Build;
 pub use self::builds::BuildProgress;
 use self::builds::Builds;
+use self::builds::Order;
 pub use self::network::Operator;
 use self::places::Places;
+use crate::CrashPoint;
 use crate::error::chain;
 use crate::tasks::Tasks;
 
@@ -103,14 +107,24 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
-    pub(crate) node: String,
+    /// The data folder of this process.
+    pub(crate) home: String,
     pub(crate) tasks: Tasks,
+    pub(crate) crash: Option<CrashPoint>,
 }
 
 impl Environments {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { limits, root, surroundings, backend, store, clock, ids, node, tasks } = parts;
-        let builds = Builds::new(Arc::clone(&backend), store, clock.clone(), ids, node, tasks);
+        let Parts { limits, root, surroundings, backend, store, clock, ids, home, tasks, crash } = parts;
+        let builds = Builds::new(builds::Parts {
+            backend: Arc::clone(&backend),
+            store,
+            clock: clock.clone(),
+            ids,
+            home,
+            tasks,
+            crash,
+        });
         let places = Places::default();
         Self(Arc::new(Inner { limits, root, surroundings, backend, clock, builds, places }))
     }
@@ -155,8 +169,7 @@ impl Environments {
             return Ok(());
         }
         let below = Root { base: root.base.clone(), layers: below.to_vec() };
-        let recipe = self.recipe(layer.clone(), environment, &below).await?;
-        self.0.builds.want(recipe).await
+        self.0.builds.want(layer, Order { environment: environment.clone(), below }).await
     }
 
     /// What the sandboxes of an environment may reach; `None` when they have no network.
@@ -218,6 +231,14 @@ impl Environments {
         })
     }
 
+    /// Makes the layer that a job is about, or records why it cannot be made.
+    pub(crate) async fn build(&self, job: &Job, order: Order) -> Result<(), String> {
+        let layer = LayerName::try_from(job.key.clone()).map_err(|error| error.to_string())?;
+        let Order { environment, below } = order;
+        let recipe = self.recipe(layer, &environment, &below).await.map_err(|error| chain(&error));
+        self.0.builds.build(job, recipe).await
+    }
+
     async fn recipe(
         &self,
         layer: LayerName,
@@ -245,11 +266,10 @@ impl Environments {
     }
 
     /// Starts what an environment installs, in the background.
-    async fn prepare(&self, environment: &SessionEnvironment) -> Result<(), Error> {
+    fn prepare(&self, environment: &SessionEnvironment) -> Result<(), Error> {
         let root = self.base(&environment.sandbox)?;
         if let Some(layer) = self.0.builds.layer(environment, &self.0.places.identity(&root)) {
-            let recipe = self.recipe(layer, environment, &root).await?;
-            self.0.builds.prepare(recipe);
+            self.0.builds.prepare(layer, Order { environment: environment.clone(), below: root });
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use api::ids::Id;
 use api::ids::Kind;
 use api::ids::SessionId;
 use api::sessions::SessionStatus;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 /// A failed call of the harness. Nothing of the call took effect.
 #[derive(Debug, thiserror::Error)]
@@ -90,13 +90,20 @@ impl Error {
         match source {
             store::Error::SessionEnded { .. } => Self::Ended { id: id.clone() },
             store::Error::NotFound { .. } => Self::not_found("session", id),
+            store::Error::NotWaiting { call } => {
+                Self::invalid(format!("{call} belongs to no call that waits for such an answer"))
+            }
             source => Self::Session { attempt, id: id.clone(), source },
         }
     }
 }
 
 /// A stored JSON text as what it was written from.
-pub fn stored<T: DeserializeOwned, K: Kind>(what: &'static str, id: &Id<K>, text: &str) -> Result<T, Error> {
+pub fn stored<'a, T: Deserialize<'a>, K: Kind>(
+    what: &'static str,
+    id: &Id<K>,
+    text: &'a str,
+) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|source| Error::Corrupt { what, id: id.to_string(), source })
 }
 

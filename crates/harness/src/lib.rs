@@ -8,12 +8,14 @@ pub mod brain;
 mod crash;
 mod environments;
 mod error;
+pub mod jobs;
 mod life;
 mod limits;
 mod send;
 mod sessions;
 mod shell;
 mod tasks;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,8 +104,9 @@ impl Harness {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
             ids: parts.ids.clone(),
-            node: parts.node.clone(),
+            home: parts.life.node.clone(),
             tasks: tasks.clone(),
+            crash: parts.crash.clone(),
         });
         let hands = shell::Hands::new(&parts, environments, strangers, tasks.clone());
         Self(Arc::new(Inner {
@@ -120,6 +123,7 @@ impl Harness {
         let inner = Arc::clone(&self.0);
         self.0.tasks.spawn("sweep leases", shell::sweep(inner));
         life::start(&self.0);
+        jobs::start(&self.0);
     }
 
     /// Does at once what is otherwise done from time to time: freezes and ends sandboxes that idle, checkpoints those that
@@ -128,9 +132,10 @@ impl Harness {
         life::tidy(&self.0).await;
     }
 
-    /// Stops driving. Sessions that run stay as they are in the log and go on at the next start.
+    /// Stops driving. Sessions that run stay as they are in the log and go on at the next start; jobs are given back.
     pub async fn shutdown(&self) {
         self.0.tasks.shutdown().await;
+        jobs::stop(&self.0).await;
     }
 
     /// How sandboxes are made and bounded here; `None` before that is known.
@@ -142,6 +147,12 @@ impl Harness {
     pub fn running(&self) -> usize {
         self.0.drivers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
     }
+}
+
+/// Describes the metrics of this crate to the process's recorder.
+pub fn describe_metrics() {
+    telemetry::describe();
+    life::telemetry::describe();
 }
 
 impl Inner {

@@ -97,6 +97,16 @@ pub(crate) const EXPIRED_LISTED_MAX: usize = 256;
 /// How long an expired sandbox of another node is left to that node, which has the files too.
 pub(crate) const EXPIRED_ELSEWHERE_MS: i64 = 86_400_000;
 
+/// How often jobs are looked for when nothing wakes their worker: a lease that ran out wakes nobody.
+pub(crate) const JOBS_POLLED_EVERY: Duration = Duration::from_secs(1);
+
+/// How often jobs are counted for metrics.
+pub(crate) const JOBS_COUNTED_EVERY: Duration = Duration::from_secs(15);
+
+/// How often old jobs are removed, and how long parked ones are shown.
+pub(crate) const JOBS_CLEANED_EVERY: Duration = Duration::from_hours(1);
+pub(crate) const JOBS_KEPT_MS: i64 = 30 * 86_400_000;
+
 /// Rounds of deciding without anything to perform. The longest honest chain is three; more is a bug in the brain.
 pub(crate) const DECISIONS_MAX: u32 = 32;
 
@@ -118,11 +128,20 @@ pub(crate) const BUILDS_MAX: usize = 2;
 /// How long one build may take. Compiling a large program with all it needs takes tens of minutes.
 pub(crate) const BUILD_TIME_MAX: Duration = Duration::from_hours(1);
 
-/// How long one call into a build's sandbox may take; the most that the tool allows.
-pub(crate) const BUILD_CALL_MS: u64 = 600_000;
+/// Builds of one process that may wait for their turn: each keeps a lease alive.
+pub(crate) const BUILDS_WAITING_MAX: usize = 64;
 
-/// How long one call waits for a step: less than a call may take.
-pub(crate) const BUILD_WAIT_SECONDS: u32 = 500;
+/// How often a build is begun that crashes or hangs whoever builds. One that merely fails is not begun again by itself.
+pub(crate) const BUILD_ATTEMPTS_MAX: i64 = 3;
+
+/// How long an attempt may take with all the builds before it in line. One that takes longer hangs.
+pub(crate) const BUILD_ATTEMPT_MAX: Duration = Duration::from_hours(24);
+
+/// Bytes that a script prints of which its text is made: what package managers say of themselves is a few lines.
+pub(crate) const SCRIPT_OUTPUT_BYTES_MAX: u32 = 1 << 20;
+
+/// How long a reply with calls waits for the back end to stand by. A crash may leave calls of one that did not in doubt.
+pub(crate) const STAND_BY_MAX: Duration = Duration::from_secs(5);
 
 /// How soon a build that failed is tried again when it is wanted.
 pub(crate) const BUILD_RETRY_MS: i64 = 60_000;
@@ -130,8 +149,8 @@ pub(crate) const BUILD_RETRY_MS: i64 = 60_000;
 /// Lines of a step's output that are kept.
 pub(crate) const BUILD_LINES_MAX: usize = 100;
 
-/// Bytes of these lines: below what the tool prints whole.
-pub(crate) const BUILD_LOG_BYTES_MAX: usize = 16_000;
+/// Bytes of these lines.
+pub(crate) const BUILD_LOG_BYTES_MAX: u32 = 16_000;
 
 /// Lines that an error shows to the model.
 pub(crate) const BUILD_LINES_IN_ERROR_MAX: usize = 20;

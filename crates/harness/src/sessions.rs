@@ -8,6 +8,7 @@ use api::body::Metadata;
 use api::emitted::Emitted;
 use api::entry::NewEntry;
 use api::entry::raw;
+use api::environments::SessionEnvironment;
 use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::ids::SessionId;
@@ -18,6 +19,7 @@ use api::sessions::SessionStatus;
 use api::sessions::SessionUpdate;
 use api::time::Timestamp;
 use api::tools;
+use api::tools::Tool;
 use serde_json::value::RawValue;
 use store::Append;
 use store::Claim;
@@ -25,13 +27,18 @@ use store::Fence;
 use store::Lease;
 use store::Patch;
 use store::SessionRecord;
+use store::ThreadChange;
+use store::ThreadRecord;
 
 pub use self::create::sandbox_settings;
 pub use self::create::snapshot;
 use crate::Error;
 use crate::Harness;
 use crate::Parts;
-use crate::brain::Facts;
+use crate::brain::AgentSnapshot;
+use crate::brain::RuntimeFacts;
+use crate::brain::ToolEntry;
+use crate::environments::Extra;
 use crate::error::stored;
 use crate::shell;
 
@@ -45,7 +52,7 @@ impl Harness {
         if session.status == SessionStatus::Terminated || session.archived_at.is_some() {
             return Err(Error::Ended { id: session.id.clone() });
         }
-        let change = change(session, &update)?;
+        let change = change(session, &update, &self.0.parts)?;
         let Some((event, facts, patch)) = change else {
             return Ok(session.clone());
         };
@@ -76,16 +83,21 @@ impl Harness {
             vec![thread_ended, Emitted::Terminated]
         };
         let entries = events.iter().map(|event| entry(parts, &session.thread, event, None));
+        let threads = parts.store.threads(session.key).await;
+        let threads = threads.map_err(|source| Error::of_session("archive", &session.id, source))?;
         let append = Append {
             session: session.key,
             fence: Fence::Lease { epoch },
             entries: entries.collect(),
             patch: Patch {
                 status: Some(SessionStatus::Terminated),
+                threads: threads.into_iter().map(|thread| ended(thread, now)).collect(),
+                waiting: Some(Vec::new()),
                 archived_at: Some(now),
                 release: true,
                 ..Patch::default()
             },
+            jobs: Vec::new(),
             expected_head: None,
         };
         let ended = parts.store.append(append).await;
@@ -147,6 +159,13 @@ impl Harness {
     }
 }
 
+/// A thread of a session that is archived.
+fn ended(thread: ThreadRecord, now: Timestamp) -> ThreadChange {
+    let ThreadRecord { id, agent: _, status: _, progress, created_at: _, updated_at: _, archived_at: _ } =
+        thread;
+    ThreadChange { id, agent: None, status: SessionStatus::Terminated, progress, archived_at: Some(now) }
+}
+
 fn running(attempt: &'static str, session: &SessionRecord) -> Error {
     Error::Running { attempt, id: session.id.clone() }
 }
@@ -168,29 +187,35 @@ fn entry(parts: &Parts, thread: &ThreadId, event: &Emitted, private: Option<Arc<
 }
 
 /// The first entry of the log: what the brain must know of the session.
-fn created(agent: &SessionAgent, thread: &ThreadId, id: EventId, now: Timestamp) -> NewEntry {
+fn created(agent: &AgentSnapshot, thread: &ThreadId, id: EventId, now: Timestamp) -> NewEntry {
     NewEntry {
         thread: thread.clone(),
         id,
         kind: EventKind::JournalSessionCreated,
         public: None,
-        private: Some(raw(&facts(agent, thread))),
+        private: Some(raw(agent)),
         created_at: now,
         processed_at: Some(now),
         processes: None,
     }
 }
 
-fn facts(agent: &SessionAgent, thread: &ThreadId) -> Facts {
-    let enabled = tools::enabled_in_sandbox(&agent.tools).into_iter();
-    Facts {
-        thread: thread.clone(),
+/// The agent as the loop needs it, with its tools resolved and what the model is told of its sandbox.
+fn agent_snapshot(agent: &SessionAgent, environment: &SessionEnvironment, parts: &Parts) -> AgentSnapshot {
+    let in_sandbox = tools::enabled_in_sandbox(&agent.tools).into_iter();
+    let in_sandbox = in_sandbox.filter_map(|(name, policy)| ToolEntry::in_sandbox(name.as_str(), policy));
+    let at_client = agent.tools.iter().filter_map(|tool| match tool {
+        Tool::Custom(tool) => Some(ToolEntry::at_client(tool)),
+        Tool::BuiltIn(_) | Tool::Mcp(_) => None,
+    });
+    AgentSnapshot {
         agent_name: agent.name.clone(),
         model: agent.model.id.clone(),
         speed: Some(agent.model.speed.as_str().to_owned()),
         effort: Some(agent.model.effort.as_str().to_owned()),
         system: agent.system.clone().unwrap_or_default(),
-        tools: enabled.map(|(name, _)| name.as_str().to_owned()).collect(),
+        tools: in_sandbox.chain(at_client).collect(),
+        runtime: RuntimeFacts::of(environment, parts.surroundings.operator.is_off),
     }
 }
 
@@ -198,7 +223,8 @@ fn facts(agent: &SessionAgent, thread: &ThreadId) -> Facts {
 fn change(
     session: &SessionRecord,
     update: &SessionUpdate,
-) -> Result<Option<(Emitted, Option<Facts>, Patch)>, Error> {
+    parts: &Parts,
+) -> Result<Option<(Emitted, Option<AgentSnapshot>, Patch)>, Error> {
     let metadata: Metadata = stored("session", &session.id, &session.metadata)?;
     let changes = update.changes(session.title.as_deref(), &metadata, &agent_of(session)?)?;
     if changes.is_empty() {
@@ -216,7 +242,9 @@ fn change(
         agent: agent.as_ref().map(SessionAgent::render),
         ..Patch::default()
     };
-    Ok(Some((event, agent.map(|agent| facts(&agent, &session.thread)), patch)))
+    let Some(agent) = agent else { return Ok(Some((event, None, patch))) };
+    let Extra { environment } = stored("session", &session.id, &session.extra)?;
+    Ok(Some((event, Some(agent_snapshot(&agent, &environment, parts)), patch)))
 }
 
 fn agent_of(session: &SessionRecord) -> Result<SessionAgent, Error> {

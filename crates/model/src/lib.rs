@@ -28,6 +28,7 @@ mod scripted;
 mod secret;
 mod situation;
 mod sse;
+pub mod telemetry;
 mod timeouts;
 mod tools;
 mod upstream;

@@ -24,3 +24,5 @@ pub(crate) const QUIRKS_MAX: usize = 1024;
 pub(crate) const FAILURE_COUNTERS_MAX: usize = 4096;
 /// Longest wait that is believed when a provider names one: an hour.
 pub(crate) const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
+/// Models that metrics tell apart; all further ones are one.
+pub(crate) const MODELS_MEASURED_MAX: usize = 50;

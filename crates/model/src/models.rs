@@ -24,6 +24,7 @@ use crate::limits::IDLE_CONNECTIONS_MAX;
 use crate::messages::Messages;
 use crate::prices::Prices;
 use crate::scripted::Scripted;
+use crate::telemetry::Measured;
 
 /// Every model that the server can ask.
 pub struct Models {
@@ -151,11 +152,18 @@ impl Models {
         let upstream = route.upstream_model.as_deref().unwrap_or(&request.model);
         let model = self.config.known.get(&request.model).unwrap_or(&self.unknown);
         let provider = self.providers.get(&route.provider).expect("new() checked every route's provider");
-        match provider {
-            Provider::Messages(messages) => messages.complete(request, upstream, model, progress).await,
-            Provider::Chat(chat) => chat.complete(request, upstream, model, progress).await,
-            Provider::Scripted(scripted) => scripted.complete(request, progress).await,
-        }
+        let measured = Measured::begin(&route.provider, &request.model);
+        let noted = |step: Progress| {
+            measured.note(&step);
+            progress(step);
+        };
+        let result = match provider {
+            Provider::Messages(messages) => messages.complete(request, upstream, model, &noted).await,
+            Provider::Chat(chat) => chat.complete(request, upstream, model, &noted).await,
+            Provider::Scripted(scripted) => scripted.complete(request, &noted).await,
+        };
+        measured.end(&result);
+        result
     }
 
     /// Whether some provider serves the model.

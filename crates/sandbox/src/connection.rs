@@ -4,6 +4,8 @@
 //! within bounds, for it comes from a call that a former server started. When the stream ends, the sandbox has died:
 //! everybody who waits learns that, and everybody who asks later too.
 
+mod operations;
+
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -23,6 +25,8 @@ use hand::protocol::CallState;
 use hand::protocol::Decoder;
 use hand::protocol::Request;
 use hand::protocol::Response;
+use hand::protocol::operation::Answer;
+use hand::protocol::operation::Operation;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -32,14 +36,16 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use self::operations::Operations;
 use crate::Call;
 use crate::Error;
 use crate::Outcome;
+use crate::Output;
 use crate::Recall;
 use crate::Sandbox;
 use crate::task::Task;
 
-/// Calls that are waited for at once in one sandbox.
+/// Calls that are waited for at once in one sandbox, and operations.
 const WAITING_MAX: usize = 1024;
 /// Results that are kept for somebody to ask. The hand keeps them too, so a dropped one is asked for again.
 const KEPT_MAX: usize = 64;
@@ -67,6 +73,7 @@ struct State {
     is_lost: bool,
     waiting: HashMap<EventId, Vec<Waiter>>,
     waiting_count: usize,
+    operations: Operations,
     kept: VecDeque<(EventId, Outcome)>,
     /// Who waits for a sign of life.
     pings: Vec<oneshot::Sender<()>>,
@@ -201,6 +208,27 @@ impl Sandbox for Connection {
         }
     }
 
+    async fn operate(
+        &self,
+        id: Option<&EventId>,
+        operation: Operation,
+        output: Option<Output>,
+    ) -> Result<Answer, Error> {
+        let (id, receiver) = {
+            let mut state = lock(&self.state);
+            if state.is_lost {
+                return Err(self.lost());
+            }
+            if state.operations.count() >= WAITING_MAX {
+                return Err(Error::Busy { session: self.session.clone() });
+            }
+            let id = id.map_or_else(|| state.operations.name(), ToString::to_string);
+            (id.clone(), state.operations.wait(id, output))
+        };
+        self.send(&Request::Operate { id, operation }).await?;
+        receiver.await.map_err(|_| self.lost())
+    }
+
     async fn recall(&self, id: &EventId) -> Result<Recall, Error> {
         if let Some(outcome) = lock(&self.state).kept(id) {
             return Ok(Recall::Finished(outcome));
@@ -273,6 +301,7 @@ impl State {
         self.is_lost = true;
         self.waiting.clear();
         self.waiting_count = 0;
+        self.operations.clear();
         self.pings.clear();
         self.rests.clear();
     }
@@ -293,6 +322,8 @@ impl State {
                 // The result follows, now or later.
                 (Some(_), CallState::Running | CallState::Finished) | (None, _) => {}
             },
+            Response::Answer { id, answer } => self.operations.hear_answer(&id, &answer),
+            Response::Output { id, stream, bytes } => self.operations.hear_output(&id, stream, &bytes),
             Response::Pong => answer_all(&mut self.pings),
             Response::Rested => answer_all(&mut self.rests),
         }

@@ -16,8 +16,9 @@ use std::time::Duration;
 use api::ids::SessionId;
 use api::time::Timestamp;
 use async_trait::async_trait;
+use egress::Channel;
+use egress::Grant;
 use egress::Policy;
-use serde_json::value::RawValue;
 use tokio::process::Command;
 
 use crate::Adopted;
@@ -93,6 +94,8 @@ pub struct Embedded {
     connections: Mutex<HashMap<SessionId, Open>>,
     /// Who asks for a connection: of many that a hand is given at once it would drop the first.
     turns: Turns,
+    /// To the egress process, which alone is told what sessions may reach.
+    egress: Channel,
     /// What the spawner said of itself last.
     status: Mutex<Option<Status>>,
 }
@@ -122,6 +125,7 @@ impl Embedded {
     /// A back end on this data folder. Nothing is started until the first request.
     pub fn new(config: Config) -> Self {
         Self {
+            egress: Channel::open(&config.data_dir),
             config,
             link: tokio::sync::Mutex::default(),
             connections: Mutex::default(),
@@ -152,6 +156,16 @@ impl Embedded {
             },
         };
         end(&link).await
+    }
+
+    /// Tells the egress process what a session may reach.
+    async fn grant(&self, session: &SessionId, network: Option<&Arc<Policy>>) -> Result<(), Error> {
+        let Some(policy) = network else { return Ok(()) };
+        let granted = self.egress.grant(session, Arc::new(Grant::from(Arc::clone(policy)))).await;
+        granted.map_err(|error| {
+            let reason = format!("{error}: {}", error.source);
+            Error::SetUp { session: session.clone(), reason }
+        })
     }
 
     async fn ask(&self, ask: Ask) -> Result<Answered, Error> {
@@ -322,10 +336,6 @@ async fn end(link: &Link) -> Result<(), Error> {
     }
 }
 
-fn policy_text(policy: &Policy) -> Box<RawValue> {
-    serde_json::value::to_raw_value(policy).expect("plain data with text keys becomes JSON")
-}
-
 fn taking_a_stream(source: io::Error) -> Error {
     Error::Spawner { attempt: "take a stream of", source }
 }
@@ -345,11 +355,14 @@ impl Backend for Embedded {
         let (limits, root, variables) = (*limits, root.clone(), variables.clone());
         let (has_network, makes_layer) = (network.is_some(), *makes_layer);
         let kind = Kind { limits, root, variables, has_network, makes_layer };
-        let policy = network.as_ref().map(|policy| Arc::from(policy_text(policy)));
         let alive_max = self.config.alive_max;
         let (session_id, mounts) = (session.clone(), mounts.clone());
-        let ask = Ask::Provision { session: session_id, kind, mounts, policy, alive_max };
-        match self.connect(session, ask).await? {
+        let ask = Ask::Provision { session: session_id, kind, mounts, alive_max };
+        // The spawner starts the process that is told of the policy, if none runs.
+        let (connected, granted) =
+            tokio::join!(self.connect(session, ask), self.grant(session, network.as_ref()));
+        granted?;
+        match connected? {
             Ok(connection) => Ok(connection),
             Err(_) => Err(Error::Lost { session: session.clone() }),
         }
@@ -357,6 +370,11 @@ impl Backend for Embedded {
 
     fn find(&self, session: &SessionId) -> Option<Arc<dyn Sandbox>> {
         self.connected(session).map(|connection| connection as Arc<dyn Sandbox>)
+    }
+
+    /// Proofs begin with the start of the spawner.
+    async fn stand_by(&self) -> Result<(), Error> {
+        self.link().await.map(drop)
     }
 
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
@@ -372,6 +390,7 @@ impl Backend for Embedded {
     async fn destroy(&self, session: &SessionId, keep_files: bool) -> Result<(), Error> {
         // Whoever wants it from now on must not be given the stream to the one that dies, which may seem alive a little longer.
         self.forget(session);
+        self.egress.release(session);
         match self.ask(Ask::End { session: session.clone(), keep_files }).await? {
             (Answer::Ended, _) => Ok(()),
             (Answer::Failed { reason }, _) => Err(Error::SetUp { session: session.clone(), reason }),

@@ -3,6 +3,7 @@
 use std::io;
 
 use api::ids::SessionId;
+use hand::protocol::operation::FailureKind;
 
 /// A failure of the sandbox, as opposed to a tool that ran and failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,20 @@ pub enum Error {
     Unsupported {
         /// What was wanted.
         what: &'static str,
+    },
+    /// A program could not be run, or a file not be read, written or listed.
+    #[error("{message}")]
+    Operation {
+        /// The kind of failure.
+        kind: FailureKind,
+        /// What was attempted inside, on what, and why it failed.
+        message: String,
+    },
+    /// The sandbox answered something that was not asked.
+    #[error("{attempt} in a sandbox: it answered something else")]
+    Misanswered {
+        /// What was attempted.
+        attempt: &'static str,
     },
     /// A layer, the files of a session, or what it is given could not be packed, unpacked, moved or shown.
     #[error("{attempt}: {reason}")]

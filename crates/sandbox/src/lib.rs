@@ -17,6 +17,7 @@ mod given;
 pub mod images;
 mod layer;
 mod link;
+mod operations;
 pub mod spawner;
 mod sys;
 mod task;
@@ -32,6 +33,8 @@ use api::ids::SessionId;
 use api::ids::ThreadId;
 use api::time::Timestamp;
 use async_trait::async_trait;
+use hand::protocol::operation::Answer;
+use hand::protocol::operation::Operation;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -53,6 +56,9 @@ pub use given::MountTarget;
 pub use given::NotAPath;
 pub use given::NotATarget;
 pub use given::UPLOADS;
+/// What is asked of a sandbox beside tool calls, and what it answers.
+pub use hand::protocol::operation;
+pub use hand::text::plain as plain_text;
 pub use images::ImageRoot;
 pub use layer::Chunk;
 pub use layer::LayerName;
@@ -61,6 +67,7 @@ pub use layer::LayerWriter;
 pub use layer::NotALayer;
 pub use layer::Packed;
 pub use layer::Unpacked;
+pub use operations::Output;
 
 /// The program inside a sandbox, built by this crate's build script.
 static HAND: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hand"));
@@ -80,6 +87,12 @@ pub trait Backend: Send + Sync {
     /// caller who only wants to go on in a sandbox need not put together what a new one would be.
     fn find(&self, _session: &SessionId) -> Option<Arc<dyn Sandbox>> {
         None
+    }
+
+    /// Returns once the back end can prove of each call that is wanted from now on that it was never begun, where it can
+    /// prove that at all: see [`Adopted::sole_since`].
+    async fn stand_by(&self) -> Result<(), Error> {
+        Ok(())
     }
 
     /// What there is of this session's sandbox. Never makes one. A frozen one thaws.
@@ -177,6 +190,15 @@ pub trait Sandbox: Send + Sync {
     /// Runs a call and waits for its result. A call whose id the sandbox already knows is not run again: its first
     /// result is answered. Dropping the future does not stop the call, see [`Sandbox::cancel`].
     async fn execute(&self, call: &Call) -> Result<Outcome, Error>;
+
+    /// Performs an operation of the server's own: see `exec`, `write_file`, `read_file` and `list_files` for what each does.
+    /// Without an id it cannot be asked for again.
+    async fn operate(
+        &self,
+        id: Option<&EventId>,
+        operation: Operation,
+        output: Option<Output>,
+    ) -> Result<Answer, Error>;
 
     /// What became of a call; waits while it runs.
     async fn recall(&self, id: &EventId) -> Result<Recall, Error>;

@@ -4,13 +4,11 @@
 //! and starts its own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use api::ids::SessionId;
 use api::time::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::FilePath;
 use crate::FilePlace;
@@ -25,11 +23,10 @@ use crate::Status;
 use crate::Usage;
 
 /// Raised with every change of this file or of the protocol of the hand.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 /// Name of the spawner's socket in the data folder.
 pub(crate) const SOCKET: &str = "spawner.sock";
-/// Longest message in either direction. A policy of a thousand long names is the longest; the kernel's usual bound on
-/// what a socket holds is just above.
+/// Longest message in either direction. The kernel's usual bound on what a socket holds is just above.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 384 * 1024;
 
 /// Sessions or layers in one answer.
@@ -46,15 +43,8 @@ pub(crate) struct Request {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
-    /// A connection to the session's sandbox, made if there is none. `policy` is what it may reach, which concerns the
-    /// egress process alone.
-    Provision {
-        session: SessionId,
-        kind: Kind,
-        mounts: Vec<Mount>,
-        policy: Option<Arc<RawValue>>,
-        alive_max: usize,
-    },
+    /// A connection to the session's sandbox, made if there is none.
+    Provision { session: SessionId, kind: Kind, mounts: Vec<Mount>, alive_max: usize },
     /// A connection to the session's sandbox if it runs.
     Adopt { session: SessionId },
     /// No sandbox of the session any more; no files either, unless they are kept.

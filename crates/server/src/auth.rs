@@ -1,4 +1,4 @@
-//! Who is asking: a server key, looked up by its hash, stands for a workspace.
+//! Authentication: a server key, looked up by its hash, stands for a workspace.
 //!
 //! A protected handler takes [`Caller`] or [`BetaCaller`] as an argument, so a route cannot forget it. Keys are remembered for a few
 //! seconds, so that a request reads nothing but what it asks for.

@@ -35,7 +35,7 @@ use crate::limits::DRAIN_MAX;
 use crate::limits::HEAD_READ_MAX;
 use crate::telemetry;
 
-/// How long to wait after the kernel refused a connection for want of descriptors.
+/// Pause after the kernel refused a connection for want of descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Serves until `parts.shutdown` is cancelled and the open requests are done.
@@ -82,7 +82,7 @@ async fn accept(
     shutdown.run_until_cancelled(accept).await
 }
 
-/// Whether `accept` failed because of this one client, and not because of us.
+/// `accept` failed because of this one client, and not because of us.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! What an operator asks without a key: is the process alive, can it serve, and its metrics.
+//! Answers for operators, without a key: alive, ready, and the metrics.
 
 use std::sync::Arc;
 

@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use connection::serve;
 
-/// What the server is made of.
+/// Parts of a server.
 pub struct Parts {
     /// Durable state.
     pub store: Store,
@@ -62,9 +62,9 @@ pub struct Parts {
 pub struct Limits {
     /// Largest request body.
     pub body_bytes_max: usize,
-    /// How often a silent event stream says that it is alive.
+    /// Interval at which a silent event stream says that it is alive.
     pub heartbeat: Duration,
-    /// How long a client may take no byte while there is something for it.
+    /// Longest time in which a client takes no byte while there is something for it.
     pub write_stall_max: Duration,
     /// Event streams open at once.
     pub streams_max: usize,
@@ -81,7 +81,7 @@ impl Default for Limits {
     }
 }
 
-/// What every handler sees.
+/// State that every handler shares.
 struct Server {
     store: Store,
     harness: Harness,

@@ -10,7 +10,7 @@ use api::ids::EventId;
 use api::lists::StreamOptions;
 use store::Preview;
 
-/// What a stream's client asked for, and what it has seen of the model request under way.
+/// A client's wishes for previews, and the model request under way as the stream has seen it.
 #[derive(Debug)]
 pub(crate) struct Previews {
     wishes: StreamOptions,
@@ -24,7 +24,7 @@ impl Previews {
         Self { wishes, request: None }
     }
 
-    /// Whether the client gets this preview.
+    /// The client gets this preview.
     pub(crate) fn admits(&self, preview: &Preview) -> bool {
         self.wishes.previews(&preview.kind) && self.request.as_ref() == Some(&preview.span)
     }

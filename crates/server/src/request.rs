@@ -1,4 +1,4 @@
-//! What surrounds every request: its id, its body, its metrics, and the answer when its handler fails or panics.
+//! The frame of every request: its id, its body, its metrics, and the answer when its handler fails or panics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -94,7 +94,7 @@ pub(crate) async fn find(caller: &Caller, id: &str) -> Result<SessionRecord, Fai
     found.ok_or_else(|| error::not_found(SESSION, id.as_str()))
 }
 
-/// What the harness keeps of a session's course.
+/// The session's usage and times.
 pub(crate) fn progress(record: &SessionRecord) -> Result<Progress, harness::Error> {
     harness::stored(SESSION, &record.id, &record.progress)
 }
@@ -106,11 +106,11 @@ fn answer(caller: &Caller, record: &SessionRecord) -> Answer {
 fn render(caller: &Caller, record: &SessionRecord) -> Result<String, Failure> {
     let session = Session {
         id: &record.id,
-        agent: &record.agent,
+        agent: harness::stored(SESSION, &record.id, &record.agent)?,
         environment_id: &record.environment_id,
         status: record.status,
         title: record.title.as_deref(),
-        metadata: &record.metadata,
+        metadata: harness::stored(SESSION, &record.id, &record.metadata)?,
         progress: &progress(record)?,
         created_at: record.created_at,
         updated_at: record.updated_at,

@@ -16,6 +16,7 @@ use axum::http::HeaderMap;
 use axum::routing::get;
 use axum::routing::post;
 use store::SessionRecord;
+use store::ThreadRecord;
 
 use crate::Server;
 use crate::answer::Answer;
@@ -41,12 +42,11 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
 async fn list(BetaCaller(caller): BetaCaller, Path(id): Path<String>, RawQuery(query): RawQuery) -> Answer {
     let ThreadList { statuses, limit: _, page: place } = ThreadList::parse(query.as_deref())?;
     let session = sessions::find(&caller, &id).await?;
-    let is_wanted = statuses.is_empty() || statuses.contains(&session.status);
-    let mut threads = Vec::new();
-    // The one thread is on the first page; whatever a cursor names lies behind it.
-    if is_wanted && place.is_none() {
-        threads.push(render(&caller.server, &session)?);
-    }
+    let server = &caller.server;
+    // All threads are on the first page; whatever a cursor names lies behind them.
+    let rows = if place.is_none() { server.store.threads(session.key).await? } else { Vec::new() };
+    let wanted = rows.iter().filter(|row| statuses.is_empty() || statuses.contains(&row.status));
+    let threads = wanted.map(|row| render(server, &session, row)).collect::<Result<Vec<_>, _>>()?;
     Ok(json(page::body(&threads, None)))
 }
 
@@ -56,8 +56,10 @@ async fn retrieve(
     Path((id, thread)): Path<(String, String)>,
 ) -> Answer {
     let session = sessions::find(&caller, &id).await?;
-    find(&session, &thread)?;
-    Ok(json(render(&caller.server, &session)?))
+    let rows = caller.server.store.threads(session.key).await?;
+    let row = rows.iter().find(|row| row.id.as_str() == thread);
+    let row = row.ok_or_else(|| error::not_found(THREAD, &thread))?;
+    Ok(json(render(&caller.server, &session, row)?))
 }
 
 async fn archive(
@@ -103,16 +105,17 @@ fn find(session: &SessionRecord, thread: &str) -> Result<ThreadId, Failure> {
     Err(error::not_found(THREAD, thread))
 }
 
-fn render(server: &Server, session: &SessionRecord) -> Result<String, Failure> {
+fn render(server: &Server, session: &SessionRecord, row: &ThreadRecord) -> Result<String, Failure> {
+    let progress = harness::stored(THREAD, &row.id, &row.progress)?;
     let thread = Thread {
-        id: &session.thread,
+        id: &row.id,
         session_id: &session.id,
-        agent: &session.agent,
-        status: session.status,
-        progress: &sessions::progress(session)?,
-        created_at: session.created_at,
-        updated_at: session.updated_at,
-        archived_at: session.archived_at,
+        agent: harness::stored("session", &session.id, row.agent.as_deref().unwrap_or(&session.agent))?,
+        status: row.status,
+        progress: &progress,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        archived_at: row.archived_at,
     };
     Ok(thread.render(server.clock.now()))
 }

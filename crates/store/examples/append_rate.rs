@@ -93,9 +93,10 @@ async fn write(
         };
         let append = Append {
             session: session.key,
-            fence: Fence::Client { claim: None },
+            fence: Fence::Client { claim: None, answers: Vec::new() },
             entries: vec![entry],
             patch: Patch::default(),
+            jobs: Vec::new(),
             expected_head: None,
         };
         let began = Instant::now();
@@ -132,5 +133,6 @@ fn session(ids: &Ids, clock: &Clock, environment: &EnvironmentRecord) -> Session
         epoch: 0,
         holder: None,
         runnable: false,
+        waiting: Vec::new(),
     }
 }

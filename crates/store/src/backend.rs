@@ -33,14 +33,16 @@ pub(crate) struct Stmt {
     /// Borrowed texts are prepared once per connection; owned ones were put together for one call.
     pub(crate) sql: Cow<'static, str>,
     pub(crate) args: Vec<Value>,
-    /// How many rows it must touch or return, if that matters.
+    /// Number of rows that it must touch or return, if that matters.
     pub(crate) rows: Option<usize>,
+    /// Whether workers are woken when it has become durable.
+    pub(crate) announces_job: bool,
 }
 
 /// Statements that take effect together.
 pub(crate) type Batch = Vec<Stmt>;
 
-/// What became of a batch that the database itself did not fail on.
+/// Result of a batch that the database itself did not fail on.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Durable. The rows that each statement returned.
@@ -62,11 +64,13 @@ pub(crate) trait Backend: Send + Sync {
     async fn commit(&self, op: &'static str, batch: Batch) -> Result<Outcome, Error>;
     /// Appends to a session's log, and tells its followers, before it returns.
     async fn append(&self, append: Append) -> Result<Appended, Error>;
+    /// The end of a subquery whose rows are locked, without waiting for those that somebody else has locked.
+    fn skip_locked(&self) -> &'static str;
 }
 
 impl Stmt {
     pub(crate) fn new(sql: &'static str, args: impl Into<Vec<Value>>) -> Self {
-        Self { sql: Cow::Borrowed(sql), args: args.into(), rows: None }
+        Self { sql: Cow::Borrowed(sql), args: args.into(), rows: None, announces_job: false }
     }
 
     /// The same statement, which must touch exactly one row.
@@ -155,7 +159,7 @@ impl Select {
         let rows = i64::try_from(rows.min(limits::ROWS_PER_READ_MAX)).unwrap_or(i64::MAX);
         self.push(" LIMIT ");
         self.arg(rows);
-        Stmt { sql: Cow::Owned(self.sql), args: self.args, rows: None }
+        Stmt { sql: Cow::Owned(self.sql), args: self.args, rows: None, announces_job: false }
     }
 }
 
@@ -233,6 +237,13 @@ impl Row {
 
     pub(crate) fn optional_id<K: Kind>(&mut self, what: &'static str) -> Result<Option<Id<K>>, Error> {
         self.optional_text(what)?.map(|text| parse_id(what, text)).transpose()
+    }
+
+    /// A column of JSON text.
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&mut self, what: &'static str) -> Result<T, Error> {
+        let text = self.text(what)?;
+        serde_json::from_str(&text)
+            .map_err(|_| Error::Corrupt { what, value: text.chars().take(80).collect() })
     }
 
     pub(crate) fn status(&mut self, what: &'static str) -> Result<SessionStatus, Error> {

@@ -1,17 +1,18 @@
 //! Builds: the packages of an environment on their way into a layer, and how that went.
 //!
-//! One node at a time builds what a key stands for; it says so by a lease that it renews while it builds. Whoever finds the
-//! lease run out may begin anew. A node that has been overtaken is told so by its next write, which changes nothing.
+//! A row says how the last build of a layer went or goes. What is to be done is a job of the same key: its lease decides who
+//! builds, and a node that has lost it changes nothing here any more.
 
 use api::time::Timestamp;
 
-use crate::Claim;
 use crate::Error;
+use crate::Job;
+use crate::NewJob;
 use crate::Store;
-use crate::backend::Outcome;
 use crate::backend::Row;
 use crate::backend::Select;
 use crate::backend::Stmt;
+use crate::jobs;
 
 /// A build.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct BuildRecord {
     pub log: String,
     /// Why it failed.
     pub error: Option<String>,
-    /// Who builds, or built.
+    /// The data folder whose server builds, or built.
     pub node: String,
     /// What its layer takes on disk, where that is known.
     pub bytes: Option<i64>,
@@ -41,7 +42,7 @@ pub struct BuildRecord {
 /// How far a build is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildState {
-    /// Somebody builds; when the lease has run out, somebody did.
+    /// Its job is open; when there is none, its builder is gone.
     Building,
     /// Its layer is on the node that built it.
     Ready,
@@ -89,55 +90,39 @@ impl Store {
         self.backend.query("read a build", find).await?.pop().map(read).transpose()
     }
 
-    /// Begins a build unless somebody is at it. False when somebody is.
-    pub async fn begin_build(&self, key: &str, claim: &Claim, now: Timestamp) -> Result<bool, Error> {
-        let Claim { node, ttl_ms } = claim;
+    /// Begins a build by writing its job, whose key is the layer, unless one is open. False when one is.
+    pub async fn begin_build(&self, job: &NewJob, now: Timestamp) -> Result<bool, Error> {
+        jobs::check(std::slice::from_ref(job))?;
         let begin = Stmt::new(
             "INSERT INTO build (key, state, step, log, node, lease_until, created_at, used_at)
-             VALUES ($1, 'building', '', '', $2, lease_now() + $3, $4, $5)
+             VALUES ($1, 'building', '', '', $2, 0, $3, $4)
              ON CONFLICT (key) DO UPDATE SET state = excluded.state, step = '', log = '', error = NULL, bytes = NULL,
-               node = excluded.node, lease_until = excluded.lease_until, created_at = excluded.created_at,
-               finished_at = NULL, used_at = excluded.used_at
-             WHERE build.state <> 'building' OR build.lease_until <= lease_now()
-             RETURNING key",
-            [key.into(), node.into(), ttl_ms.saturating_mul(1000).into(), now.into(), now.into()],
+               node = excluded.node, created_at = excluded.created_at, finished_at = NULL, used_at = excluded.used_at",
+            [
+                (&job.key).into(),
+                job.node.as_deref().unwrap_or_default().into(),
+                now.into(),
+                now.into(),
+            ],
         );
-        self.has_changed("begin a build", begin).await
+        self.is_done("begin a build", vec![jobs::ensure(job).one(), begin]).await
     }
 
-    /// Whether a node is at a build right now.
-    pub async fn is_building(&self, key: &str) -> Result<bool, Error> {
-        let find = Stmt::new(
-            "SELECT key FROM build WHERE key = $1 AND state = 'building' AND lease_until > lease_now()",
-            [key.into()],
+    /// Records how far a build is and prolongs the lease of its job. False when that is lost.
+    pub async fn continue_build(&self, job: &Job, ttl_ms: i64, step: &str, log: &str) -> Result<bool, Error> {
+        let progress = Stmt::new(
+            "UPDATE build SET step = $1, log = $2 WHERE key = $3",
+            [step.into(), log.into(), (&job.key).into()],
         );
-        Ok(!self.backend.query("look for a build", find).await?.is_empty())
+        self.is_done("go on with a build", vec![jobs::hold(job.id, job.epoch, ttl_ms).one(), progress]).await
     }
 
-    /// Says how far a build is and prolongs its lease. False when somebody else has taken it over.
-    pub async fn continue_build(
-        &self,
-        key: &str,
-        claim: &Claim,
-        step: &str,
-        log: &str,
-    ) -> Result<bool, Error> {
-        let Claim { node, ttl_ms } = claim;
-        let go_on = Stmt::new(
-            "UPDATE build SET step = $1, log = $2, lease_until = lease_now() + $3
-             WHERE key = $4 AND node = $5 AND state = 'building' RETURNING key",
-            [step.into(), log.into(), ttl_ms.saturating_mul(1000).into(), key.into(), node.into()],
-        );
-        self.has_changed("go on with a build", go_on).await
-    }
-
-    /// Ends a build. False when somebody else has taken it over.
-    pub async fn end_build(&self, key: &str, node: &str, end: &BuildEnd) -> Result<bool, Error> {
+    /// Ends a build and its job. False when the lease of the job is lost.
+    pub async fn end_build(&self, job: &Job, end: &BuildEnd) -> Result<bool, Error> {
         let BuildEnd { error, step, log, bytes, at } = end;
         let state = if error.is_some() { BuildState::Failed } else { BuildState::Ready };
         let end = Stmt::new(
-            "UPDATE build SET state = $1, error = $2, step = $3, log = $4, bytes = $5, finished_at = $6, lease_until = 0
-             WHERE key = $7 AND node = $8 AND state = 'building' RETURNING key",
+            "UPDATE build SET state = $1, error = $2, step = $3, log = $4, bytes = $5, finished_at = $6 WHERE key = $7",
             [
                 state.as_str().into(),
                 error.as_ref().into(),
@@ -145,11 +130,10 @@ impl Store {
                 log.into(),
                 (*bytes).into(),
                 (*at).into(),
-                key.into(),
-                node.into(),
+                (&job.key).into(),
             ],
         );
-        self.has_changed("end a build", end).await
+        self.is_done("end a build", vec![jobs::finish(job).one(), end]).await
     }
 
     /// Notes that the layer of a build is wanted.
@@ -174,13 +158,6 @@ impl Store {
     pub async fn forget_builds(&self, before: Timestamp) -> Result<(), Error> {
         let forget = Stmt::new("DELETE FROM build WHERE used_at < $1", [before.into()]);
         self.backend.commit("forget unused builds", vec![forget]).await.map(drop)
-    }
-
-    async fn has_changed(&self, op: &'static str, stmt: Stmt) -> Result<bool, Error> {
-        match self.backend.commit(op, vec![stmt]).await? {
-            Outcome::Done(rows) => Ok(rows.first().is_some_and(|rows| !rows.is_empty())),
-            Outcome::Refused | Outcome::Duplicate | Outcome::Dangling => Ok(false),
-        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! What can go wrong in the store. Every variant says what was attempted on what.
+//! Errors of the store. Every variant says what was attempted on what.
 
 use std::path::PathBuf;
 
+use api::ids::EventId;
 use api::ids::SessionId;
 
-/// What a driver said.
+/// The driver's error.
 pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failed store call. Nothing of the call took effect, unless it is [`Error::Database`] with `is_unknown`.
@@ -44,7 +45,7 @@ pub enum Error {
         what: &'static str,
         /// Its id.
         id: String,
-        /// How many sessions refer to it.
+        /// Number of sessions that refer to it.
         sessions: i64,
     },
     /// The session is at work or somebody holds its lease.
@@ -71,16 +72,28 @@ pub enum Error {
         /// The session.
         id: SessionId,
     },
+    /// The call that a client answers waits for no such answer, and never did.
+    #[error("append an answer to call {call}: it waits for none")]
+    NotWaiting {
+        /// The call.
+        call: EventId,
+    },
+    /// The session is idle until the client answers these calls, and takes no messages meanwhile.
+    #[error("append a message to a session: it waits for answers to {} calls", calls.len())]
+    Waiting {
+        /// The calls without an answer.
+        calls: Vec<EventId>,
+    },
     /// A bound of `limits.rs` was hit.
     #[error("{op}: {size} {what} are more than {max}")]
     TooLarge {
-        /// What was attempted.
+        /// The attempt.
         op: &'static str,
-        /// What was counted.
+        /// The things counted.
         what: &'static str,
-        /// How many there were.
+        /// Their number.
         size: usize,
-        /// How many there may be.
+        /// The largest number accepted.
         max: usize,
     },
     /// Another process has the same database file open.
@@ -94,46 +107,46 @@ pub enum Error {
     /// A file of the store cannot be used.
     #[error("{op} {}", path.display())]
     File {
-        /// What was attempted.
+        /// The attempt.
         op: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// The target asks for something that this build cannot do.
     #[error("open the database: {what}")]
     Unsupported {
-        /// What is not supported, and what to do instead.
+        /// The missing feature, and what to do instead.
         what: String,
     },
     /// A stored value is not what this program wrote.
     #[error("read {what} from the database: unexpected value {value:?}")]
     Corrupt {
-        /// What was read.
+        /// The thing read.
         what: &'static str,
-        /// What was found.
+        /// The value found.
         value: String,
     },
     /// The database failed.
     #[error("{op}")]
     Database {
-        /// What was attempted.
+        /// The attempt.
         op: String,
-        /// Whether the change may have become durable although it was never acknowledged: the connection broke while
+        /// The change may have become durable although it was never acknowledged: the connection broke while
         /// it was being committed.
         is_unknown: bool,
-        /// What the driver said.
+        /// The driver's error.
         #[source]
         source: Source,
     },
     /// The store is shutting down, or its writer stopped after the disk failed.
     #[error("{op}: the store has stopped: {reason}")]
     Stopped {
-        /// What was attempted.
+        /// The attempt.
         op: &'static str,
-        /// Why it stopped.
+        /// The cause.
         reason: String,
     },
 }

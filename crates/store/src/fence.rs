@@ -11,8 +11,13 @@ use api::ids::SessionId;
 use api::sessions::SessionStatus;
 use api::time::Timestamp;
 
+use crate::Answer;
 use crate::Error;
+use crate::NewJob;
+use crate::ThreadChange;
+use crate::Waiting;
 use crate::limits;
+use crate::waiting;
 
 /// Entries for a session's log, and changes to its row that become durable with them.
 #[derive(Clone, Debug)]
@@ -25,6 +30,8 @@ pub struct Append {
     pub entries: Vec<NewEntry>,
     /// What changes in the row.
     pub patch: Patch,
+    /// Work that becomes due with it; see [`NewJob`].
+    pub jobs: Vec<NewJob>,
     /// For [`Patch::release`]: the last entry that the caller has seen. `None` gives the lease back in any case.
     pub expected_head: Option<i64>,
 }
@@ -41,6 +48,8 @@ pub enum Fence {
     Client {
         /// Takes the lease in the same commit, when it is free or expired.
         claim: Option<Claim>,
+        /// What the entries answer; see [`crate::Answer`].
+        answers: Vec<Answer>,
     },
 }
 
@@ -69,6 +78,10 @@ pub struct Patch {
     pub status: Option<SessionStatus>,
     /// The new usage and statistics, as JSON.
     pub progress: Option<String>,
+    /// The threads that change, each once.
+    pub threads: Vec<ThreadChange>,
+    /// All calls that wait for the client from here on. Answers that the caller has not seen yet still count.
+    pub waiting: Option<Vec<Waiting>>,
     /// The new title; `Some(None)` removes it.
     pub title: Option<Option<String>>,
     /// The new metadata, as a JSON object.
@@ -109,31 +122,41 @@ pub(crate) struct Head {
     pub(crate) status: SessionStatus,
     pub(crate) is_archived: bool,
     pub(crate) runnable: bool,
+    pub(crate) waiting: Vec<Waiting>,
 }
 
 impl Append {
-    /// Bytes that the entries hold, for the bound of a commit.
+    /// Bytes that the entries and jobs hold, for the bound of a commit.
     pub(crate) fn bytes(&self) -> usize {
         let length = |raw: &Option<std::sync::Arc<serde_json::value::RawValue>>| {
             raw.as_ref().map_or(0, |r| r.get().len())
         };
-        self.entries.iter().map(|entry| length(&entry.public) + length(&entry.private)).sum()
+        let entries: usize =
+            self.entries.iter().map(|entry| length(&entry.public) + length(&entry.private)).sum();
+        entries + self.jobs.iter().map(|job| job.body.len()).sum::<usize>()
     }
 }
 
 impl Head {
     /// Admits an append at time `now` of the lease clock, and becomes what the row is after it; or refuses it and stays.
     pub(crate) fn admit(&mut self, append: &Append, now: i64) -> Result<Appended, Error> {
-        let Append { session, fence, entries, patch, expected_head } = append;
+        let Append { session, fence, entries, patch, jobs: _, expected_head } = append;
         self.check(*session, fence)?;
         let last = self.room(entries.len())?;
+        if let Fence::Client { claim: _, answers } = fence {
+            let is_idle = self.status == SessionStatus::Idle;
+            self.waiting = waiting::admit(&self.waiting, is_idle, entries, answers)?;
+        }
+        if let Some(waiting) = &patch.waiting {
+            self.waiting = waiting::replace(&self.waiting, waiting);
+        }
         let (before, first) = (self.head, self.head + 1);
         self.head = last;
         self.status = patch.status.unwrap_or(self.status);
         self.is_archived |= patch.archived_at.is_some();
 
         let by_client = matches!(fence, Fence::Client { .. });
-        if let Fence::Client { claim: Some(claim) } = fence
+        if let Fence::Client { claim: Some(claim), answers: _ } = fence
             && self.is_free(now)
         {
             self.epoch += 1;

@@ -20,6 +20,7 @@ use api::event_kinds::EventKind;
 use api::ids::EventId;
 use api::ids::ThreadId;
 use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::Store;
 use crate::limits;
@@ -139,6 +140,8 @@ pub(crate) struct Hub {
     state: Mutex<HubState>,
     /// Whether other nodes append to the same database.
     is_shared: bool,
+    /// Rises with the jobs that are written.
+    jobs: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -174,11 +177,20 @@ impl Channel {
 
 impl Hub {
     pub(crate) fn new(is_shared: bool) -> Self {
-        Self { state: Mutex::default(), is_shared }
+        Self { state: Mutex::default(), is_shared, jobs: watch::Sender::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, HubState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those who run jobs.
+    pub(crate) fn announce_job(&self) {
+        self.jobs.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn job_news(&self) -> watch::Receiver<u64> {
+        self.jobs.subscribe()
     }
 
     fn subscribe(&self, session: i64, mailbox: &Arc<Mailbox>) {

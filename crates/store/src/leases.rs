@@ -62,18 +62,18 @@ impl Store {
     }
 
     /// Gives back every lease of the nodes whose name starts with `node_prefix`; work that is left stays claimable, and
-    /// builds may be begun anew. Returns how many sessions there were.
+    /// so do its jobs. Returns how many sessions there were.
     pub async fn release_node(&self, node_prefix: &str) -> Result<usize, Error> {
         let release = Stmt::new(
             "UPDATE session SET holder = NULL
              WHERE holder IS NOT NULL AND substr(holder, 1, length($1)) = $1 RETURNING key",
             [node_prefix.into()],
         );
-        let give_up = Stmt::new(
-            "UPDATE build SET lease_until = 0 WHERE state = 'building' AND substr(node, 1, length($1)) = $1",
+        let jobs = Stmt::new(
+            "UPDATE job SET holder = NULL WHERE holder IS NOT NULL AND substr(holder, 1, length($1)) = $1",
             [node_prefix.into()],
         );
-        match self.backend.commit("release the leases of a node", vec![release, give_up]).await? {
+        match self.backend.commit("release the leases of a node", vec![release, jobs]).await? {
             Outcome::Done(rows) => Ok(rows.first().map_or(0, Vec::len)),
             Outcome::Refused | Outcome::Duplicate | Outcome::Dangling => Ok(0),
         }

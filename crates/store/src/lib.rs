@@ -12,6 +12,7 @@ mod environments;
 mod error;
 mod fence;
 mod follow;
+mod jobs;
 mod keys;
 mod leases;
 mod limits;
@@ -23,6 +24,9 @@ mod records;
 mod sandboxes;
 mod sessions;
 mod sqlite;
+pub mod telemetry;
+mod threads;
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +58,11 @@ pub use fence::Patch;
 pub use follow::Follower;
 pub use follow::Preview;
 pub use follow::Signal;
+pub use jobs::Job;
+pub use jobs::JobCounts;
+pub use jobs::JobRecord;
+pub use jobs::JobState;
+pub use jobs::NewJob;
 pub use keys::KeyColumns;
 pub use keys::KeyRecord;
 pub use list::ListQuery;
@@ -66,6 +75,11 @@ pub use sandboxes::SandboxRecord;
 pub use sessions::NewSession;
 pub use sessions::SessionQuery;
 pub use sessions::SessionRecord;
+pub use threads::ThreadChange;
+pub use threads::ThreadRecord;
+pub use waiting::Answer;
+pub use waiting::Waiting;
+pub use waiting::Wants;
 
 use backend::Backend;
 use follow::Hub;
@@ -104,7 +118,7 @@ impl Store {
             Target::Postgres(address) => {
                 let hub = Arc::new(Hub::new(true));
                 let backend = postgres::Postgres::open(address, clock, Arc::clone(&hub)).await?;
-                Ok(Self { backend: Arc::new(backend), hub })
+                Ok(Self::measured(Arc::new(backend), hub))
             }
         }
     }
@@ -112,6 +126,10 @@ impl Store {
     async fn open_sqlite(path: Option<PathBuf>, clock: Clock) -> Result<Self, Error> {
         let hub = Arc::new(Hub::new(false));
         let backend = sqlite::Sqlite::open(path, clock, Arc::clone(&hub)).await?;
-        Ok(Self { backend: Arc::new(backend), hub })
+        Ok(Self::measured(Arc::new(backend), hub))
+    }
+
+    fn measured(backend: Arc<dyn Backend>, hub: Arc<Hub>) -> Self {
+        Self { backend: Arc::new(telemetry::Measured(backend)), hub }
     }
 }

@@ -56,6 +56,15 @@ pub(crate) const CATCH_UP_ENTRIES_MAX: usize = 256;
 /// Leases renewed in one transaction, so that appends to the same rows never wait long.
 pub(crate) const RENEWALS_PER_COMMIT_MAX: usize = 500;
 
+/// Jobs of one append. An event fans out to few.
+pub(crate) const JOBS_PER_APPEND_MAX: usize = 100;
+/// Bytes of what a job needs to know: an environment with its setup script fits, a document does not belong there.
+pub(crate) const JOB_BYTES_MAX: usize = 1 << 20;
+/// Bytes of the error of an attempt that are kept.
+pub(crate) const JOB_ERROR_BYTES_MAX: usize = 4096;
+/// Jobs of one kind taken at once, so that a node with much room leaves some to others.
+pub(crate) const JOBS_PER_CLAIM_MAX: usize = 64;
+
 /// Bytes of one part of a blob: a bucket takes 10,000 parts, which makes 80 GiB, and no part below 5 MiB.
 pub(crate) const BLOB_PART_BYTES: usize = 8 << 20;
 /// Parts of one blob that are on their way at once: enough to keep a link busy, and 32 MiB of memory.

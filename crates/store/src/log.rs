@@ -29,6 +29,7 @@ use crate::backend::Row;
 use crate::backend::Select;
 use crate::backend::Stmt;
 use crate::backend::Value;
+use crate::jobs;
 use crate::limits;
 
 /// Added to the sequence number of a public event that waits, so that it sorts behind all others.
@@ -80,6 +81,7 @@ const COLUMNS: &str = "seq, thread, id, kind, public, private, created_at, proce
 impl Store {
     /// Appends to a session's log. Acknowledged only when durable, and after followers on this node were told.
     pub async fn append(&self, append: Append) -> Result<Appended, Error> {
+        jobs::check(&append.jobs)?;
         self.backend.append(append).await
     }
 

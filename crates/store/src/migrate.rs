@@ -30,10 +30,22 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../migrations/postgres/0003_build.sql"),
     },
     Migration {
-        version: 6,
+        version: 4,
+        name: "job",
+        sqlite: include_str!("../../../migrations/sqlite/0004_job.sql"),
+        postgres: include_str!("../../../migrations/postgres/0004_job.sql"),
+    },
+    Migration {
+        version: 5,
         name: "key",
-        sqlite: include_str!("../../../migrations/sqlite/0006_key.sql"),
-        postgres: include_str!("../../../migrations/postgres/0006_key.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0005_key.sql"),
+        postgres: include_str!("../../../migrations/postgres/0005_key.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "thread",
+        sqlite: include_str!("../../../migrations/sqlite/0006_thread.sql"),
+        postgres: include_str!("../../../migrations/postgres/0006_thread.sql"),
     },
 ];
 

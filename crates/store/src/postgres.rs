@@ -84,11 +84,20 @@ impl Backend for Postgres {
         connection::query(&self.pool, op, &stmt).await
     }
 
-    async fn commit(&self, op: &'static str, batch: Batch) -> Result<Outcome, Error> {
+    async fn commit(&self, op: &'static str, mut batch: Batch) -> Result<Outcome, Error> {
+        let announces_job = batch.iter().any(|stmt| stmt.announces_job);
+        if announces_job {
+            batch.push(Stmt::new(doorbell::ANNOUNCE_JOB, []));
+        }
         let mut attempt = 1;
         loop {
             match connection::commit(&self.pool, &batch).await {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => {
+                    if announces_job {
+                        self.hub.announce_job();
+                    }
+                    return Ok(outcome);
+                }
                 Err(Failure::Duplicate) => return Ok(Outcome::Duplicate),
                 Err(Failure::Dangling) => return Ok(Outcome::Dangling),
                 Err(failure) if failure.is_worth_another_attempt() && attempt < limits::ATTEMPTS_MAX => {
@@ -106,6 +115,10 @@ impl Backend for Postgres {
         let stopped = || Error::Stopped { op, reason: "its writer has ended".to_owned() };
         self.writes.send(Request { append, reply }).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+
+    fn skip_locked(&self) -> &'static str {
+        "FOR UPDATE SKIP LOCKED"
     }
 }
 

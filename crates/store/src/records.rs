@@ -36,7 +36,7 @@ pub struct Record<N: Noun> {
     pub created_at: Timestamp,
     /// Time of the last change; guards the next one.
     pub updated_at: Timestamp,
-    /// When it was archived; of a key, when it was revoked.
+    /// Time of archiving; of a key, of its revocation.
     pub archived_at: Option<Timestamp>,
     /// The columns that only this noun has.
     pub columns: N,

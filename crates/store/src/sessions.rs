@@ -17,6 +17,7 @@ use api::time::Timestamp;
 use crate::Claim;
 use crate::Error;
 use crate::Store;
+use crate::Waiting;
 use crate::backend::Batch;
 use crate::backend::Outcome;
 use crate::backend::Row;
@@ -26,6 +27,7 @@ use crate::backend::Value;
 use crate::limits;
 use crate::list::ListQuery;
 use crate::log;
+use crate::threads;
 
 /// A session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub struct SessionRecord {
     pub holder: Option<String>,
     /// Whether there is work for whoever claims it.
     pub runnable: bool,
+    /// The calls that wait for the client.
+    pub waiting: Vec<Waiting>,
 }
 
 /// A session to be made, with the first entries of its log.
@@ -104,7 +108,7 @@ pub struct SessionQuery {
 
 const READ: &str = "SELECT it.key, it.id, it.workspace, it.agent_id, it.agent_version, it.environment_id, it.thread,
  it.status, it.title, it.metadata, body.agent, body.extra, it.progress, it.created_at, it.updated_at, it.archived_at,
- it.head, it.epoch, it.holder, it.runnable FROM session it JOIN session_body body ON body.session = it.key WHERE";
+ it.head, it.epoch, it.holder, it.runnable, it.waiting FROM session it JOIN session_body body ON body.session = it.key WHERE";
 
 static BY_ID: LazyLock<String> = LazyLock::new(|| format!("{READ} it.workspace = $1 AND it.id = $2"));
 static BY_KEY: LazyLock<String> = LazyLock::new(|| format!("{READ} it.key = $1"));
@@ -187,6 +191,10 @@ impl Store {
                 [id.into()],
             ),
             Stmt::new(
+                "DELETE FROM thread WHERE session = (SELECT key FROM session WHERE id = $1)",
+                [id.into()],
+            ),
+            Stmt::new(
                 "DELETE FROM session_body WHERE session = (SELECT key FROM session WHERE id = $1)",
                 [id.into()],
             ),
@@ -235,6 +243,7 @@ fn insert(record: &SessionRecord, ttl_ms: i64) -> Batch {
         epoch,
         holder,
         runnable,
+        waiting: _,
     } = record;
     let row = Stmt::new(
         "INSERT INTO session (id, workspace, agent_id, agent_version, environment_id, thread, status, title, metadata,
@@ -266,7 +275,7 @@ fn insert(record: &SessionRecord, ttl_ms: i64) -> Batch {
         "INSERT INTO session_body (session, agent, extra) VALUES ((SELECT key FROM session WHERE id = $1), $2, $3)",
         [id.into(), agent.into(), extra.into()],
     );
-    vec![row, body]
+    vec![row, body, threads::insert_primary(record)]
 }
 
 fn read(mut row: Row) -> Result<SessionRecord, Error> {
@@ -291,5 +300,6 @@ fn read(mut row: Row) -> Result<SessionRecord, Error> {
         epoch: row.int("epoch of a session")?,
         holder: row.optional_text("holder of a session")?,
         runnable: row.int("runnable of a session")? != 0,
+        waiting: row.json("waiting calls of a session")?,
     })
 }

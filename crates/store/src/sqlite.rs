@@ -71,6 +71,7 @@ impl Sqlite {
         // The lock proves that whoever held a lease is dead.
         connection
             .execute("UPDATE session SET holder = NULL WHERE holder IS NOT NULL", [])
+            .and_then(|_| connection.execute("UPDATE job SET holder = NULL WHERE holder IS NOT NULL", []))
             .map_err(|error| Error::database("free the leases of the last server", error))?;
         let mut threads = Vec::new();
         let mut reads = None;
@@ -120,6 +121,11 @@ impl Backend for Sqlite {
 
     async fn append(&self, append: Append) -> Result<Appended, Error> {
         self.write("append to a session", |reply| Write::Append { append, reply }).await
+    }
+
+    fn skip_locked(&self) -> &'static str {
+        // There is one writer.
+        ""
     }
 }
 

@@ -44,6 +44,14 @@ impl Traces<'_> {
         until("something is left", || Ok(self.left()? == expected), || self.left())
     }
 
+    /// Waits until there is one layer, no job and nothing of a sandbox.
+    pub(super) fn until_one_layer(&self) -> Result<()> {
+        let are_open = || self.query("SELECT 'job ' || key || ' ' || coalesce(error, '') FROM job");
+        let left = || Ok([self.left()?, are_open()?].concat());
+        let is_one = |left: &[String]| matches!(left, [layer] if layer.contains("/layers/"));
+        until("more than one layer is left", || Ok(is_one(&left()?)), left)
+    }
+
     /// The checkpoints that rows name.
     pub(super) fn checkpoints(&self) -> Result<Vec<String>> {
         self.query("SELECT checkpoint FROM sandbox WHERE checkpoint IS NOT NULL")

@@ -47,14 +47,14 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// Whether a name that ends so is an IPv4 address to a resolver.
+/// A name that ends so is an IPv4 address to a resolver.
 fn is_number(label: &str) -> bool {
     let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
     hex.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
         || label.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a host is one of those that a list of patterns names.
+/// A host is one of those that a list of patterns names.
 pub fn is_within(host: &str, patterns: &[String]) -> bool {
     let host = normal(host);
     patterns.iter().any(|pattern| {

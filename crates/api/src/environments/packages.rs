@@ -13,7 +13,7 @@ use crate::limits::PACKAGE_CHARS_MAX;
 use crate::limits::PACKAGES_MAX;
 
 impl Packages {
-    /// Whether there is nothing to install.
+    /// There is nothing to install.
     pub fn is_empty(&self) -> bool {
         self.each().iter().all(|(_, packages)| packages.is_empty())
     }
@@ -31,7 +31,7 @@ impl Packages {
         ]
     }
 
-    /// Whether every package says exactly which version it is, so that installing them later gives the same.
+    /// Every package says exactly which version it is, so that installing them later gives the same.
     pub fn are_pinned(&self) -> bool {
         let is_pinned = |(manager, packages): &(Manager, &[String])| {
             packages.iter().all(|package| manager.is_pinned(package.trim()))

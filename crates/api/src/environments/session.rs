@@ -1,4 +1,4 @@
-//! What a session keeps of its environment: a later change of the environment does not reach it.
+//! A session's copy of its environment: a later change of the environment does not reach it.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -25,7 +25,7 @@ pub struct SessionEnvironment {
 }
 
 impl SessionEnvironment {
-    /// What a new session keeps, whose agent declares these MCP servers.
+    /// The copy for a new session, whose agent declares these MCP servers.
     pub fn of(environment: &Environment, sandbox: SandboxSettings, servers: &[McpServer]) -> Self {
         let mcp_hosts = servers.iter().filter_map(|server| host_of(&server.url)).map(str::to_owned).collect();
         Self { config: environment.config.clone(), sandbox, mcp_hosts }
@@ -39,7 +39,7 @@ impl SessionEnvironment {
         }
     }
 
-    /// Whether anything has to be installed before its sandboxes can be made.
+    /// Something has to be installed before its sandboxes can be made.
     pub fn installs(&self) -> bool {
         self.packages().is_some_and(|packages| !packages.is_empty() || self.sandbox.setup.is_some())
     }

@@ -20,7 +20,7 @@ use crate::limits::VARIABLES_CHARS_MAX;
 use crate::limits::VARIABLES_MAX;
 use crate::patch::Patch;
 
-/// What an environment says of its sandboxes beyond the API's own fields: our addition, under `/x/v1/`.
+/// Settings of an environment's sandboxes beyond the API's own fields: our addition, under `/x/v1/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SandboxSettings {

@@ -237,11 +237,11 @@ fn progress() -> Progress {
 fn session(progress: &Progress, status: &str, agent: &str) -> Value {
     let session = Session {
         id: &SessionId::parse("sesn_1").unwrap(),
-        agent,
+        agent: serde_json::from_str(agent).unwrap(),
         environment_id: &EnvironmentId::parse("env_1").unwrap(),
         status: api::sessions::SessionStatus::parse(status).unwrap(),
         title: Some("a \"title\""),
-        metadata: r#"{"a":"1"}"#,
+        metadata: serde_json::from_str(r#"{"a":"1"}"#).unwrap(),
         progress,
         created_at: NOON,
         updated_at: NOON.plus_millis(5_000),
@@ -306,7 +306,7 @@ fn thread(progress: &Progress, now: Timestamp) -> Value {
     let thread = Thread {
         id: &ThreadId::parse("sthr_1").unwrap(),
         session_id: &SessionId::parse("sesn_1").unwrap(),
-        agent: r#"{"type":"agent","name":"coder","multiagent":null}"#,
+        agent: serde_json::from_str(r#"{"type":"agent","name":"coder","multiagent":null}"#).unwrap(),
         status: api::sessions::SessionStatus::Idle,
         progress,
         created_at: NOON,

@@ -1,5 +1,6 @@
 //! What a client is told when it does not get what it wants.
 
+use http::StatusCode;
 use serde_json::json;
 
 use crate::decide::Decision;
@@ -13,12 +14,18 @@ pub(super) const CONNECTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\
 /// What a client gets that takes the proxy for a web server.
 pub(super) const NOT_A_SERVER: &str = "this is the sandbox's proxy, not a web server";
 
-/// The answer in HTTP to a decision that lets nothing through.
-pub(super) fn http(decision: &Decision) -> Vec<u8> {
-    let (status, kind) = match decision.rule {
-        Rule::NameNotFound | Rule::ResolveFailed | Rule::Unreachable => ("502 Bad Gateway", "api_error"),
-        Rule::TimedOut => ("504 Gateway Timeout", "timeout_error"),
-        Rule::ProtocolNotAllowed => ("400 Bad Request", "invalid_request_error"),
+/// The status of HTTP for a rule that lets nothing through.
+pub(super) fn status(rule: Rule) -> StatusCode {
+    kind(rule).0
+}
+
+fn kind(rule: Rule) -> (StatusCode, &'static str) {
+    match rule {
+        Rule::NameNotFound | Rule::ResolveFailed | Rule::Unreachable | Rule::TlsFailed => {
+            (StatusCode::BAD_GATEWAY, "api_error")
+        }
+        Rule::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timeout_error"),
+        Rule::ProtocolNotAllowed => (StatusCode::BAD_REQUEST, "invalid_request_error"),
         Rule::Unrestricted
         | Rule::AllowedHosts
         | Rule::PackageManagers
@@ -35,31 +42,47 @@ pub(super) fn http(decision: &Decision) -> Vec<u8> {
         | Rule::ServerNameMissing
         | Rule::EncryptedHello
         | Rule::RequestNotAllowed
-        | Rule::Budget => ("403 Forbidden", "permission_error"),
-    };
+        | Rule::NoPolicy
+        | Rule::CertificateRejected
+        | Rule::Budget => (StatusCode::FORBIDDEN, "permission_error"),
+    }
+}
+
+/// What an answer in HTTP says, for programs and for people.
+pub(super) fn body(decision: &Decision) -> Vec<u8> {
     let body = json!({
         "type": "error",
-        "error": { "type": kind, "message": decision.text },
+        "error": { "type": kind(decision.rule).1, "message": decision.text },
         "host": decision.host,
         "rule": decision.rule,
     });
-    let body = format!("{body}\n");
-    // A host that is none may have any bytes in it.
-    let host: String = decision.host.chars().filter(char::is_ascii_graphic).take(253).collect();
+    format!("{body}\n").into_bytes()
+}
+
+/// The host of a decision as a header can carry it: one that is none may have any bytes in it.
+pub(super) fn host(decision: &Decision) -> String {
+    decision.host.chars().filter(char::is_ascii_graphic).take(253).collect()
+}
+
+/// The answer in HTTP to a decision that lets nothing through.
+pub(super) fn http(decision: &Decision) -> Vec<u8> {
+    let body = body(decision);
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\
-         x-journeyman-blocked: {host}\r\nx-journeyman-rule: {}\r\n\r\n",
+        "HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\
+         x-journeyman-blocked: {}\r\nx-journeyman-rule: {}\r\n\r\n",
+        status(decision.rule),
         body.len(),
+        host(decision),
         decision.rule,
     );
-    [head.into_bytes(), body.into_bytes()].concat()
+    [head.into_bytes(), body].concat()
 }
 
 /// The answer in SOCKS to a decision that lets nothing through.
 pub(super) fn socks(decision: &Decision) -> Reply {
     match decision.rule {
         Rule::NameNotFound | Rule::Unreachable | Rule::TimedOut => Reply::HostUnreachable,
-        Rule::ResolveFailed => Reply::Failed,
+        Rule::ResolveFailed | Rule::TlsFailed => Reply::Failed,
         Rule::Unrestricted
         | Rule::AllowedHosts
         | Rule::PackageManagers
@@ -77,6 +100,8 @@ pub(super) fn socks(decision: &Decision) -> Reply {
         | Rule::EncryptedHello
         | Rule::ProtocolNotAllowed
         | Rule::RequestNotAllowed
+        | Rule::NoPolicy
+        | Rule::CertificateRejected
         | Rule::Budget => Reply::NotAllowed,
     }
 }

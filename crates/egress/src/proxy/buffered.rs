@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
-use crate::limits::FAREWELL_BYTES_MAX;
-use crate::limits::FAREWELL_TIME_MAX;
+use crate::limits::CLOSING_BYTES_MAX;
+use crate::limits::CLOSING_TIME_MAX;
 
 /// Bytes that are asked for at once while a message is awaited.
 const READ_BYTES: usize = 16 * 1024;
@@ -42,13 +42,13 @@ impl Buffered {
 
     /// Sends the last bytes of a connection, and reads for a moment what still comes, so that the client sees them
     /// instead of a reset.
-    pub(super) async fn farewell(&mut self, bytes: &[u8]) {
+    pub(super) async fn close_with(&mut self, bytes: &[u8]) {
         let parting = async {
             self.stream.write_all(bytes).await?;
             self.stream.shutdown().await?;
             let mut scratch = vec![0; READ_BYTES];
             let mut seen = 0;
-            while seen < FAREWELL_BYTES_MAX {
+            while seen < CLOSING_BYTES_MAX {
                 match self.stream.read(&mut scratch).await? {
                     0 => break,
                     count => seen += count,
@@ -56,8 +56,8 @@ impl Buffered {
             }
             io::Result::Ok(())
         };
-        // Whoever has gone needs no farewell.
-        drop(timeout(FAREWELL_TIME_MAX, parting).await);
+        // Whoever has gone needs no close_with.
+        drop(timeout(CLOSING_TIME_MAX, parting).await);
     }
 }
 

@@ -15,21 +15,21 @@ use crate::decide::Decision;
 use crate::decide::How;
 use crate::decide::Rule;
 use crate::decide::Target;
+use crate::fake_ips;
 use crate::http::Authority;
 use crate::http::Form;
 use crate::http::HeadError;
-use crate::ledger::Protocol;
 use crate::limits::HEAD_TIME_MAX;
 use crate::limits::IDLE_TIME_MAX;
-use crate::names;
 use crate::policy::Host;
 use crate::session::Session;
 use crate::socks;
 use crate::socks::Reply;
 use crate::socks::SocksError;
+use crate::usage_log::Protocol;
 
 /// Serves a connection to the proxy itself.
-pub(super) async fn serve(session: &Arc<Session>, client: &mut Buffered) -> Result<(), End> {
+pub(super) async fn serve(session: &Arc<Session>, mut client: Buffered) -> Result<(), End> {
     client.fill(IDLE_TIME_MAX).await?;
     if client.buffer[0] == socks::VERSION {
         serve_socks(session, client).await
@@ -38,18 +38,18 @@ pub(super) async fn serve(session: &Arc<Session>, client: &mut Buffered) -> Resu
     }
 }
 
-/// A target for the ledger when the client has not got as far as to name one.
+/// A target for the usage log when the client has not got as far as to name one.
 fn nobody(how: How) -> Target {
     Target { host: Host::Address(std::net::Ipv4Addr::UNSPECIFIED.into()), port: 0, how }
 }
 
-async fn serve_http(session: &Arc<Session>, client: &mut Buffered) -> Result<(), End> {
+async fn serve_http(session: &Arc<Session>, mut client: Buffered) -> Result<(), End> {
     let mut link: Option<Link> = None;
     loop {
-        let request = match requests::read(client).await {
+        let request = match requests::read(&mut client).await {
             Ok(Some(request)) => request,
             Ok(None) => return Ok(()),
-            Err(error) => return refuse_malformed(session, client, error).await,
+            Err(error) => return refuse_malformed(session, &mut client, error).await,
         };
         client.consume(request.length);
         let policy = session.policy();
@@ -58,17 +58,17 @@ async fn serve_http(session: &Arc<Session>, client: &mut Buffered) -> Result<(),
             Form::Absolute(authority) => (authority, 80, How::Request),
             Form::Origin => {
                 let error = HeadError::Malformed(answer::NOT_A_SERVER);
-                return refuse_malformed(session, client, error).await;
+                return refuse_malformed(session, &mut client, error).await;
             }
         };
         let target = match target(session, authority, port, how) {
             Ok(target) => target,
-            Err(decision) => return requests::refuse(session, client, &nobody(how), &decision).await,
+            Err(decision) => return requests::refuse(session, &mut client, &nobody(how), &decision).await,
         };
         if how == How::Connect {
             return serve_connect(session, client, &target).await;
         }
-        match requests::forward(session, &policy, client, &target, &request, &mut link).await? {
+        match requests::forward(session, &policy, &mut client, &target, &request, &mut link).await? {
             Next::Request => {}
             Next::Close | Next::Switch => return Ok(()),
         }
@@ -84,7 +84,7 @@ async fn refuse_malformed(session: &Session, client: &mut Buffered, error: HeadE
 fn target(session: &Session, authority: &Authority, port: u16, how: How) -> Result<Target, Box<Decision>> {
     let (host, port) = requests::host_of(authority, port)?;
     let host = match host {
-        Host::Address(address) if names::is_stand_in(address) => {
+        Host::Address(address) if fake_ips::is_fake_ip(address) => {
             session.name(address).map_or(Host::Address(address), Host::Name)
         }
         Host::Address(_) | Host::Name(_) => host,
@@ -92,20 +92,20 @@ fn target(session: &Session, authority: &Authority, port: u16, how: How) -> Resu
     Ok(Target { host, port, how })
 }
 
-async fn serve_connect(session: &Arc<Session>, client: &mut Buffered, target: &Target) -> Result<(), End> {
+async fn serve_connect(session: &Arc<Session>, mut client: Buffered, target: &Target) -> Result<(), End> {
     match open(session, target).await {
         Ok((rule, link)) => {
             client.stream.write_all(answer::CONNECTED).await?;
             tunnel::serve(session, client, target, rule, Some(link)).await
         }
         Err(decision) => {
-            client.farewell(&answer::http(&decision)).await;
+            client.close_with(&answer::http(&decision)).await;
             Ok(())
         }
     }
 }
 
-/// Decides about a target and connects to it; either way the ledger knows.
+/// Decides about a target and connects to it; either way the usage log knows.
 async fn open(session: &Arc<Session>, target: &Target) -> Result<(Rule, Link), Decision> {
     let policy = session.policy();
     let decision = session.decide(&policy, target);
@@ -117,7 +117,7 @@ async fn open(session: &Arc<Session>, target: &Target) -> Result<(Rule, Link), D
     Ok((decision.rule, link))
 }
 
-async fn serve_socks(session: &Arc<Session>, client: &mut Buffered) -> Result<(), End> {
+async fn serve_socks(session: &Arc<Session>, mut client: Buffered) -> Result<(), End> {
     let (is_accepted, length) = loop {
         match socks::parse_greeting(&client.buffer) {
             Ok(greeting) => break greeting,
@@ -127,7 +127,7 @@ async fn serve_socks(session: &Arc<Session>, client: &mut Buffered) -> Result<()
     };
     client.consume(length);
     if !is_accepted {
-        client.farewell(&socks::greeting_reply(false)).await;
+        client.close_with(&socks::greeting_reply(false)).await;
         return Ok(());
     }
     client.stream.write_all(&socks::greeting_reply(true)).await?;
@@ -136,7 +136,7 @@ async fn serve_socks(session: &Arc<Session>, client: &mut Buffered) -> Result<()
             Ok(request) => break request,
             Err(SocksError::Incomplete) => client.fill(HEAD_TIME_MAX).await?,
             Err(SocksError::Command) => {
-                client.farewell(&socks::request_reply(Reply::CommandNotSupported)).await;
+                client.close_with(&socks::request_reply(Reply::CommandNotSupported)).await;
                 return Ok(());
             }
             Err(SocksError::Malformed) => return Ok(()),
@@ -157,7 +157,7 @@ async fn serve_socks(session: &Arc<Session>, client: &mut Buffered) -> Result<()
             tunnel::serve(session, client, &target, rule, Some(link)).await
         }
         Err(decision) => {
-            client.farewell(&socks::request_reply(answer::socks(&decision))).await;
+            client.close_with(&socks::request_reply(answer::socks(&decision))).await;
             Ok(())
         }
     }

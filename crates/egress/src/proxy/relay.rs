@@ -30,19 +30,24 @@ pub(super) enum End {
 }
 
 /// When something moved last.
-struct Activity {
+#[derive(Debug)]
+pub(super) struct Activity {
     start: Instant,
     last_ms: AtomicU64,
 }
 
 impl Activity {
-    fn touch(&self) {
+    pub(super) fn new() -> Self {
+        Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+
+    pub(super) fn touch(&self) {
         let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_ms.store(millis, Ordering::Relaxed);
     }
 
     /// Returns when nothing has moved for [`IDLE_TIME_MAX`].
-    async fn idle(&self) {
+    pub(super) async fn idle(&self) {
         loop {
             let last = std::time::Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
             let idle = self.start.elapsed().saturating_sub(last);
@@ -54,7 +59,7 @@ impl Activity {
 
 /// Copies both ways until both ends have closed. What is buffered goes first.
 pub(super) async fn relay(client: &mut Buffered, link: &mut Link) -> Result<(), End> {
-    let activity = Activity { start: Instant::now(), last_ms: AtomicU64::new(0) };
+    let activity = Activity::new();
     let flow = &link.flow;
     let (client_reader, client_writer) = client.stream.split();
     let (link_reader, link_writer) = link.buffered.stream.split();

@@ -19,12 +19,12 @@ use crate::http::Authority;
 use crate::http::Form;
 use crate::http::HeadError;
 use crate::http::Request;
-use crate::ledger::Protocol;
 use crate::limits::HEAD_BYTES_MAX;
 use crate::limits::HEAD_TIME_MAX;
 use crate::policy::Host;
 use crate::policy::Policy;
 use crate::session::Session;
+use crate::usage_log::Protocol;
 
 /// Reads the head of the next request, which is left on the buffer. `Ok(None)` when the client has gone between requests.
 pub(super) async fn read(client: &mut Buffered) -> Result<Option<Request>, HeadError> {
@@ -140,7 +140,7 @@ pub(super) async fn forward(
         None => match Link::open(session, policy, target, Protocol::Http, decision.rule).await {
             Ok(link) => link,
             Err(decision) => {
-                client.farewell(&answer::http(&decision)).await;
+                client.close_with(&answer::http(&decision)).await;
                 return Ok(Next::Close);
             }
         },
@@ -177,7 +177,7 @@ pub(super) async fn refuse(
     decision: &Decision,
 ) -> Result<(), End> {
     session.note(target, None, Protocol::Http, decision);
-    client.farewell(&answer::http(decision)).await;
+    client.close_with(&answer::http(decision)).await;
     Ok(())
 }
 

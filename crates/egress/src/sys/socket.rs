@@ -16,6 +16,7 @@ use std::ptr;
 use tokio::io::unix::AsyncFd;
 
 use super::check;
+use crate::limits::CLIENTS_MAX;
 use crate::limits::DESCRIPTORS_MAX;
 
 /// `SO_ORIGINAL_DST`: where a redirected connection was going.
@@ -103,8 +104,8 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Connects to a socket of whole messages by the path of its file, at most 107 bytes.
-pub(crate) fn connect(path: &str) -> io::Result<OwnedFd> {
+/// A new socket of whole messages, and the address of a file at most 107 bytes long.
+fn message_socket(path: &str) -> io::Result<(OwnedFd, libc::sockaddr_un)> {
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: plain numbers; all bits zero is a valid address.
     let (fd, mut address) =
@@ -118,8 +119,27 @@ pub(crate) fn connect(path: &str) -> io::Result<OwnedFd> {
     for (to, from) in address.sun_path.iter_mut().zip(path.as_bytes()) {
         *to = from.cast_signed();
     }
+    Ok((socket, address))
+}
+
+/// Connects to a socket of whole messages by the path of its file.
+pub(crate) fn connect(path: &str) -> io::Result<OwnedFd> {
+    let (socket, address) = message_socket(path)?;
+    let length = length_of::<libc::sockaddr_un>();
     // SAFETY: the address is whole, with a NUL at the end of its path.
-    check(unsafe { libc::connect(fd, (&raw const address).cast(), length_of::<libc::sockaddr_un>()) })?;
+    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
+    Ok(socket)
+}
+
+/// Makes a socket of whole messages that listens on the path of a new file.
+pub(crate) fn listen(path: &str) -> io::Result<OwnedFd> {
+    let (socket, address) = message_socket(path)?;
+    let length = length_of::<libc::sockaddr_un>();
+    // SAFETY: the address is whole, with a NUL at the end of its path.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
+    let waiting = libc::c_int::try_from(CLIENTS_MAX).unwrap_or(libc::c_int::MAX);
+    // SAFETY: plain numbers.
+    check(unsafe { libc::listen(socket.as_raw_fd(), waiting) })?;
     Ok(socket)
 }
 

@@ -1,9 +1,11 @@
 //! Clients that know the proxy.
 
+use std::sync::Arc;
+
 use egress::decide::Rule;
-use egress::ledger::Outcome;
-use egress::ledger::Protocol;
 use egress::policy::RequestRule;
+use egress::usage_log::Protocol;
+use egress::usage_log::Verdict;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -58,8 +60,8 @@ async fn a_tunnel_to_an_allowed_host_passes_bytes_both_ways() {
     assert_eq!((count.unwrap(), received == sent), (expected, true));
     let entry = stage.decision(1).await;
     assert_eq!(
-        (entry.outcome, entry.rule, entry.host.as_str()),
-        (Outcome::Allowed, Rule::AllowedHosts, "allowed.example")
+        (entry.verdict, entry.rule, entry.host.as_str()),
+        (Verdict::Allowed, Rule::AllowedHosts, "allowed.example")
     );
     while stage.session.connections() > 0 {
         tokio::task::yield_now().await;
@@ -90,7 +92,7 @@ async fn a_tunnel_to_another_host_is_refused_by_name_and_rule() {
         assert!(body["error"]["message"].as_str().unwrap().starts_with(&format!("blocked host {host}: ")));
         assert_eq!((body["host"].as_str(), body["rule"].as_str()), (Some(host), Some(rule)));
     }
-    assert_eq!(stage.session.ledger().totals().refused, 6);
+    assert_eq!(stage.session.usage_log().totals().refused, 6);
     assert!(stage.resolver.asked.lock().unwrap().is_empty());
 }
 
@@ -110,7 +112,7 @@ async fn requests_with_a_url_are_forwarded_and_kept_alive() {
     assert!(answer.ends_with("GET / HTTP/1.1"), "{answer}");
     let seen = web.seen.lock().unwrap().join("");
     assert!(!seen.to_lowercase().contains("proxy"), "{seen}");
-    assert_eq!(stage.session.ledger().totals().allowed, 3);
+    assert_eq!(stage.session.usage_log().totals().allowed, 3);
 }
 
 #[tokio::test]
@@ -255,7 +257,7 @@ async fn a_host_that_cannot_be_reached_is_told_from_one_that_is_refused() {
         head.starts_with("HTTP/1.1 502 ") && head.contains("x-journeyman-rule: name_not_found"),
         "{head}"
     );
-    assert_eq!(stage.session.ledger().totals().failed, 2);
+    assert_eq!(stage.session.usage_log().totals().failed, 2);
 }
 
 #[tokio::test]
@@ -296,7 +298,7 @@ async fn a_changed_policy_holds_for_the_next_request() {
     assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
     let mut body = [0; 14];
     stream.read_exact(&mut body).await.unwrap();
-    stage.session.change(limited(&[]));
+    stage.session.change(Some(Arc::new(limited(&[]).into())));
     stream.write_all(request).await.unwrap();
     assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 403 "));
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod budgets;
+mod client;
 mod decisions;
 mod explicit;
 mod parsers;
@@ -10,4 +11,6 @@ mod process;
 mod resolving;
 mod stage;
 mod stub;
+mod terminated;
+mod tls_host;
 mod transparent;

@@ -49,7 +49,7 @@ async fn the_address_that_was_checked_is_the_one_that_is_used() {
 
 #[test]
 fn names_are_given_places_in_turn_and_the_oldest_is_given_up() {
-    let mut names = egress::names::Names::new(2);
+    let mut names = egress::fake_ips::FakeIpTable::new(2);
     let name = |text: &str| Hostname::parse(text).unwrap();
     let first = names.address(&name("a.example"));
     let second = names.address(&name("b.example"));

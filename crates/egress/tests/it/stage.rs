@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use api::ids::SessionId;
+use egress::Grant;
 use egress::Policy;
-use egress::ledger::Entry;
+use egress::Roots;
 use egress::policy::HostPattern;
 use egress::policy::HostRule;
 use egress::policy::Hostname;
@@ -21,6 +22,7 @@ use egress::resolve::Resolve;
 use egress::resolve::ResolveError;
 use egress::session::Session;
 use egress::session::Settings;
+use egress::usage_log::Entry;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -83,6 +85,11 @@ impl Stage {
     }
 
     pub(crate) fn with(policy: Policy, resolver: Table) -> Self {
+        Self::granted(Some(Arc::new(policy.into())), resolver, Roots::default())
+    }
+
+    /// A session with this grant, where hosts may be certified by these authorities as well.
+    pub(crate) fn granted(grant: Option<Arc<Grant>>, resolver: Table, roots: Roots) -> Self {
         let (sockets, [dns, queries, proxy, transparent]) = listeners();
         let destination = Arc::new(Mutex::new(SocketAddr::from(([198, 18, 0, 53], 1))));
         let known = Arc::clone(&destination);
@@ -95,11 +102,12 @@ impl Stage {
             resolver: Arc::clone(&resolver) as Arc<dyn Resolve>,
             proxy,
             destination: Arc::new(find),
+            roots: Arc::new(roots),
             ..Settings::default()
         };
         let folder = tempfile::tempdir().unwrap();
         let id = SessionId::parse("sesn_stage").unwrap();
-        let session = Session::open(id, policy, settings, folder.path()).unwrap();
+        let session = Session::open(id, grant, settings, folder.path()).unwrap();
         let serving = egress::serve(&session, sockets).unwrap();
         Self { session, proxy, transparent, dns, queries, resolver, destination, folder, _serving: serving }
     }
@@ -130,7 +138,7 @@ impl Stage {
     /// The latest decision, once there are `count` of them.
     pub(crate) async fn decision(&self, count: usize) -> Entry {
         loop {
-            let recent = self.session.ledger().recent(1000);
+            let recent = self.session.usage_log().recent(1000);
             if recent.len() >= count {
                 return recent[count - 1].clone();
             }

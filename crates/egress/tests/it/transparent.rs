@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use egress::Policy;
 use egress::decide::Rule;
-use egress::ledger::Outcome;
+use egress::usage_log::Verdict;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -52,8 +52,8 @@ async fn tls_to_a_name_that_is_not_allowed_gets_an_alert() {
     assert_eq!(read_all(&mut stream).await, ALERT);
     let entry = stage.decision(1).await;
     assert_eq!(
-        (entry.outcome, entry.rule, entry.host.as_str()),
-        (Outcome::Refused, Rule::HostNotAllowed, "blocked.example")
+        (entry.verdict, entry.rule, entry.host.as_str()),
+        (Verdict::Refused, Rule::HostNotAllowed, "blocked.example")
     );
 }
 
@@ -74,7 +74,7 @@ async fn tls_must_name_the_host_that_was_asked_for() {
         stream.write_all(&hello).await.unwrap();
         assert_eq!(read_all(&mut stream).await, ALERT);
     }
-    assert_eq!(stage.session.ledger().totals().allowed, 0);
+    assert_eq!(stage.session.usage_log().totals().allowed, 0);
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn addresses_that_nobody_asked_for_lead_nowhere() {
         let mut stream = stage.connect_to_address(address.parse::<SocketAddr>().unwrap()).await;
         stream.write_all(&client_hello(Some("allowed.example"), &[])).await.unwrap();
         assert_eq!(read_all(&mut stream).await, ALERT, "{address}");
-        let recent = stage.session.ledger().recent(1);
+        let recent = stage.session.usage_log().recent(1);
         assert_eq!(recent[0].rule, rule);
     }
 }

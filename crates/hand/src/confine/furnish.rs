@@ -18,6 +18,8 @@ use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::mount::MountFlags;
+
 use super::Spec;
 use super::c_path;
 use super::error::Error;
@@ -70,12 +72,12 @@ pub(super) fn furnish(spec: &Spec, captured: Captured) -> Result<(), Error> {
     }
     // The standard descriptors still lead to the host's /dev/null.
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").step("open /dev/null")?;
-    (0..3).try_for_each(|fd| sys::duplicate_onto(null.as_fd(), fd)).step("replace the standard descriptors")
+    sys::replace_standard_descriptors(null.as_fd()).step("replace the standard descriptors")
 }
 
 fn furnish_devices(spec: &Spec, devices: Vec<(&'static str, std::os::fd::OwnedFd)>) -> Result<(), Error> {
     real_folder(Path::new("/dev"))?;
-    let quiet = libc::MS_NOSUID | libc::MS_NOEXEC;
+    let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
     sys::mount(c"tmpfs", c"/dev", c"tmpfs", quiet, c"mode=755,size=64k,nr_inodes=256").step("mount /dev")?;
     for (name, tree) in devices {
         let place = PathBuf::from("/dev").join(name);
@@ -91,12 +93,12 @@ fn furnish_devices(spec: &Spec, devices: Vec<(&'static str, std::os::fd::OwnedFd
     make_folder(Path::new("/dev/shm"), 0o1777).step("make /dev/shm")?;
     let size = format!("mode=1777,size={},nr_inodes=65536", spec.shared_memory_bytes_max);
     let size = CString::new(size).expect("digits and letters only");
-    let data = libc::MS_NOSUID | libc::MS_NODEV;
+    let data = MountFlags::NOSUID | MountFlags::NODEV;
     sys::mount(c"tmpfs", c"/dev/shm", c"tmpfs", data, &size).step("mount /dev/shm")
 }
 
 fn mask(files: Vec<(&'static CStr, std::os::fd::OwnedFd)>) -> Result<(), Error> {
-    let shut = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY;
+    let shut = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     for folder in MASKED_FOLDERS {
         if exists(folder) {
             let options = c"size=4k,nr_inodes=2,mode=000";
@@ -110,9 +112,9 @@ fn mask(files: Vec<(&'static CStr, std::os::fd::OwnedFd)>) -> Result<(), Error> 
     }
     for place in READ_ONLY {
         if exists(place) {
-            sys::mount(place, place, c"", libc::MS_BIND, c"").step("hold a part of /proc")?;
-            let again = libc::MS_BIND | libc::MS_REMOUNT | shut;
-            sys::mount(c"none", place, c"", again, c"").step("make a part of /proc read-only")?;
+            sys::mount(place, place, c"", MountFlags::BIND, c"").step("hold a part of /proc")?;
+            let again = rustix::mount::mount_remount(place, MountFlags::BIND | shut, c"");
+            again.map_err(io::Error::from).step("make a part of /proc read-only")?;
         }
     }
     Ok(())

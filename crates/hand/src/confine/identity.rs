@@ -1,16 +1,20 @@
 //! Giving up every privilege, in the order in which that is possible.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
-use libc::c_ulong;
+use rustix::io::Errno;
+use rustix::process::DumpableBehavior;
+use rustix::process::Resource;
+use rustix::process::Signal;
+use rustix::thread::CapabilitySet;
 
 use super::Identity;
 use super::Spec;
 use super::error::Error;
 use super::error::Step;
 use super::sys;
-use crate::contain;
 
 /// What root inside may still do to its own files and processes: `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`,
 /// `CAP_FSETID`, `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID`, `CAP_NET_BIND_SERVICE`, `CAP_SYS_CHROOT`. They count inside the
@@ -23,8 +27,8 @@ const LOCKED_BYTES_MAX: u64 = 64 << 20;
 
 /// Ends this process when the spawner ends. A change of identity cancels it, so it is asked for again at the end.
 pub(crate) fn die_with_the_spawner() -> Result<(), Error> {
-    let signal = c_ulong::try_from(libc::SIGKILL).expect("a small positive number");
-    sys::control_process(libc::PR_SET_PDEATHSIG, signal).step("tie this process to the spawner")
+    let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    tied.map_err(io::Error::from).step("tie this process to the spawner")
 }
 
 /// Enters the last user namespace, and drops everything that the processes inside do not need.
@@ -41,9 +45,9 @@ pub(super) fn give_up_privilege(spec: &Spec, user_namespace: &OwnedFd) -> Result
     };
     sys::enter_user_namespace(user_namespace.as_fd()).step("enter the user namespace")?;
     sys::become_root(drops_groups).step("become the sandbox's root")?;
-    let processes = Some((libc::RLIMIT_NPROC, spec.processes_max));
-    let data = spec.data_bytes_max.map(|bytes| (libc::RLIMIT_DATA, bytes));
-    let file = spec.file_bytes_max.map(|bytes| (libc::RLIMIT_FSIZE, bytes));
+    let processes = Some((Resource::Nproc, spec.processes_max));
+    let data = spec.data_bytes_max.map(|bytes| (Resource::Data, bytes));
+    let file = spec.file_bytes_max.map(|bytes| (Resource::Fsize, bytes));
     limit_resources([processes, data, file].into_iter().flatten())?;
     shed(&KEPT, &KEPT)?;
     die_with_the_spawner()
@@ -53,9 +57,9 @@ pub(super) fn give_up_privilege(spec: &Spec, user_namespace: &OwnedFd) -> Result
 ///
 /// The number of processes is not limited here but by its control group: the kernel counts them by user, and containers
 /// share users.
-pub(super) fn give_up_container_privilege(spec: &contain::Spec) -> Result<(), Error> {
+pub(super) fn give_up_container_privilege(file_bytes_max: Option<u64>) -> Result<(), Error> {
     sys::become_root(true).step("become the container's root")?;
-    limit_resources(spec.file_bytes_max.map(|bytes| (libc::RLIMIT_FSIZE, bytes)))?;
+    limit_resources(file_bytes_max.map(|bytes| (Resource::Fsize, bytes)))?;
     shed(&KEPT, &KEPT)
 }
 
@@ -63,18 +67,16 @@ pub(super) fn give_up_container_privilege(spec: &contain::Spec) -> Result<(), Er
 /// process's memory.
 pub(crate) fn shed(bounding: &[u64], kept: &[u64]) -> Result<(), Error> {
     drop_capabilities(bounding, kept)?;
-    sys::control_process(libc::PR_SET_NO_NEW_PRIVS, 1).step("give up new privileges")?;
-    sys::control_process(libc::PR_SET_DUMPABLE, 0).step("hide this process's memory")
+    rustix::thread::set_no_new_privs(true).map_err(io::Error::from).step("give up new privileges")?;
+    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    hidden.map_err(io::Error::from).step("hide this process's memory")
 }
 
-type Limit = (libc::__rlimit_resource_t, u64);
+type Limit = (Resource, u64);
 
 fn limit_resources(further: impl IntoIterator<Item = Limit>) -> Result<(), Error> {
-    let mut limits = vec![
-        (libc::RLIMIT_CORE, 0),
-        (libc::RLIMIT_NOFILE, OPEN_FILES_MAX),
-        (libc::RLIMIT_MEMLOCK, LOCKED_BYTES_MAX),
-    ];
+    let mut limits =
+        vec![(Resource::Core, 0), (Resource::Nofile, OPEN_FILES_MAX), (Resource::Memlock, LOCKED_BYTES_MAX)];
     limits.extend(further);
     limits.into_iter().try_for_each(|(kind, most)| sys::limit_resource(kind, most)).step("limit resources")
 }
@@ -82,14 +84,15 @@ fn limit_resources(further: impl IntoIterator<Item = Limit>) -> Result<(), Error
 fn drop_capabilities(bounding: &[u64], kept: &[u64]) -> Result<(), Error> {
     let kept = kept.iter().fold(0, |bits, capability| bits | 1 << capability);
     for capability in (0..=CAPABILITY_MAX).filter(|capability| !bounding.contains(capability)) {
-        match sys::control_process(libc::PR_CAPBSET_DROP, capability) {
+        let capability = CapabilitySet::from_bits_retain(1 << capability);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
             // Numbers past the kernel's last capability.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-            Err(error) => return Err(error).step("drop a capability"),
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(io::Error::from(error)).step("drop a capability"),
         }
     }
-    let clear_all = c_ulong::try_from(libc::PR_CAP_AMBIENT_CLEAR_ALL).expect("a small positive number");
-    sys::control_process(libc::PR_CAP_AMBIENT, clear_all).step("drop ambient capabilities")?;
+    let cleared = rustix::thread::clear_ambient_capability_set();
+    cleared.map_err(io::Error::from).step("drop ambient capabilities")?;
     sys::set_capabilities(kept).step("drop capabilities")
 }

@@ -12,6 +12,8 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use rustix::process::Resource;
+
 use super::bound_counts;
 use super::error::Error;
 use super::error::Step;
@@ -47,7 +49,7 @@ pub(super) fn make(processes_max: u64) -> Result<OwnedFd, Error> {
 /// The copy's part: makes the namespace, and stays in it until the original has hold of it.
 fn settle(original: &mut UnixStream, processes_max: u64) -> io::Result<()> {
     // The namespace inherits this as its bound on all its users together.
-    sys::limit_resource(libc::RLIMIT_NPROC, processes_max)?;
+    sys::limit_resource(Resource::Nproc, processes_max)?;
     sys::unshare(libc::CLONE_NEWUSER)?;
     // This process has another number in the host's `/proc` than in its own namespace.
     let number = std::fs::read_link("/proc/self")?;

@@ -27,7 +27,6 @@ pub(crate) mod sys;
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
-use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -37,8 +36,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::protocol::control;
-use crate::start::Start;
+pub use container::Container;
 pub use container::enter_container;
 pub use counts::bound_counts;
 pub use error::Error;
@@ -50,8 +48,6 @@ pub use sys::folder;
 
 /// The descriptor of the user namespace that is entered last; only open for [`Identity::Range`].
 pub const USER_NAMESPACE_FD: RawFd = 4;
-/// Longest specification, in bytes.
-pub const SPEC_BYTES_MAX: usize = 128 * 1024;
 /// Most folders that a root file system is made of. Their names and those of one overlay fit into a page of mount options.
 pub const LOWERS_MAX: usize = 64;
 
@@ -154,20 +150,6 @@ pub struct Overlay {
     pub target: PathBuf,
 }
 
-/// The socket to the spawner that this process was started with.
-pub fn control() -> Option<OwnedFd> {
-    sys::inherited(control::FD)
-}
-
-/// Reads what this process is to be, which is the first message on the control socket.
-pub fn read_start(control: BorrowedFd<'_>) -> Result<Start, Error> {
-    let mut buffer = vec![0; SPEC_BYTES_MAX];
-    let length = sys::receive(control, &mut buffer).step("read the specification")?;
-    serde_json::from_slice(&buffer[..length])
-        .map_err(std::io::Error::other)
-        .step("understand the specification")
-}
-
 /// Raises the walls around this process. When it returns, the process is shut in for good. Answers the listeners for
 /// connections to the outside, which are to be handed over.
 pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
@@ -179,7 +161,7 @@ pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     sys::unshare(libc::CLONE_NEWNS).step("make a mount namespace")?;
     sys::unshare(libc::CLONE_NEWCGROUP).step("make a control group namespace")?;
     let captured = root::assemble(spec, user_namespace.as_ref().map(AsFd::as_fd))?;
-    sys::raise_loopback().step("bring the loopback device up")?;
+    network::raise_loopback().step("bring the loopback device up")?;
     let listeners = if spec.has_network { network::open()? } else { Vec::new() };
     let last = if let Some(namespace) = user_namespace {
         namespace
@@ -191,27 +173,12 @@ pub fn enter(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     };
     root::pivot()?;
     furnish::furnish(spec, captured)?;
-    sys::set_host_name("sandbox").step("name the machine")?;
+    rustix::system::sethostname(b"sandbox").map_err(std::io::Error::from).step("name the machine")?;
     sys::set_umask(0o022);
     identity::give_up_privilege(spec, &last)?;
     landlock::enter()?;
     seccomp::install()?;
     Ok(listeners)
-}
-
-/// Tells the spawner that the walls stand, and hands it the listeners: nothing of them stays in here.
-pub fn hand_over(socket: BorrowedFd<'_>, listeners: Vec<OwnedFd>) -> std::io::Result<()> {
-    let told = sys::socket::send_with(socket, &[control::READY], &listeners);
-    drop(listeners);
-    told
-}
-
-/// Tells the spawner how raising the walls ended.
-pub fn tell(socket: BorrowedFd<'_>, result: &Result<(), Error>) -> std::io::Result<()> {
-    match result {
-        Ok(()) => sys::send(socket, &[control::READY]),
-        Err(error) => sys::send(socket, &[&[control::FAILED], error.to_string().as_bytes()].concat()),
-    }
 }
 
 /// A path for a system call.

@@ -3,6 +3,9 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use rustix::net::Protocol;
+use rustix::net::SendFlags;
+
 use super::sys;
 
 /// The message is a request.
@@ -41,9 +44,9 @@ impl Messages {
     }
 
     /// Sends all of them; fails if one of them does. The last one that asks for an answer has to be number `last`.
-    pub(super) fn exchange(&self, protocol: libc::c_int, last: u32) -> io::Result<()> {
+    pub(super) fn exchange(&self, protocol: Option<Protocol>, last: u32) -> io::Result<()> {
         let socket = sys::socket::netlink(protocol)?;
-        sys::send(socket.as_fd(), &self.bytes)?;
+        rustix::net::send(&socket, &self.bytes, SendFlags::NOSIGNAL)?;
         let mut buffer = vec![0; ANSWER_BYTES_MAX];
         loop {
             // The kernel has done everything before the sending returned, so nothing has to be waited for.

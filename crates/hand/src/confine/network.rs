@@ -10,7 +10,6 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::net::UdpSocket;
-use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
 use super::error::Error;
@@ -21,7 +20,6 @@ use super::netlink::attribute;
 use super::netlink::nested;
 use super::netlink::number;
 use super::netlink::text;
-use super::sys;
 
 /// Where proxies are asked inside, and where every connection to the outside is sent.
 pub const PROXY_PORT: u16 = 61128;
@@ -34,6 +32,8 @@ const DOMAIN: u16 = 53;
 /// Ports of the outside that are listened on where connections cannot be redirected.
 const WEB: [u16; 2] = [80, 443];
 
+/// The kernel's routes and devices: its default.
+const ROUTE: Option<rustix::net::Protocol> = None;
 /// Connections that wait to be accepted, per listener.
 const BACKLOG: i32 = 512;
 
@@ -87,8 +87,19 @@ fn listen(names: Ipv4Addr, names_port: u16, others: &[u16]) -> io::Result<Vec<Ow
 fn listen_at(address: Ipv4Addr, port: u16) -> io::Result<OwnedFd> {
     let listener = TcpListener::bind((address, port))?;
     listener.set_nonblocking(true)?;
-    sys::socket::set_backlog(listener.as_fd(), BACKLOG)?;
+    rustix::net::listen(&listener, BACKLOG)?;
     Ok(listener.into())
+}
+
+/// Brings the loopback device of this network namespace up.
+pub(super) fn raise_loopback() -> io::Result<()> {
+    const NEW_LINK: u16 = 16;
+    const UP: u32 = 1;
+    // Family, a gap, type; then the device, its flags, and which of them change.
+    let numbers = [0, LOOPBACK, UP, UP].map(u32::to_ne_bytes);
+    let mut messages = Messages::default();
+    messages.add(NEW_LINK, netlink::REQUEST | netlink::ACKNOWLEDGE, numbers.as_flattened(), &[]);
+    messages.exchange(ROUTE, 1)
 }
 
 /// `local 0.0.0.0/0 dev lo`, in the table that is looked at first.
@@ -105,7 +116,7 @@ fn add_route() -> io::Result<()> {
     let flags = netlink::REQUEST | netlink::ACKNOWLEDGE | netlink::CREATE;
     let mut messages = Messages::default();
     messages.add(NEW_ROUTE, flags, &route, &attribute(OUTGOING_DEVICE, &LOOPBACK.to_ne_bytes()));
-    messages.exchange(libc::NETLINK_ROUTE, 1)
+    messages.exchange(ROUTE, 1)
 }
 
 /// A table with one chain, which sees the first packet of every connection that begins in here.
@@ -143,7 +154,7 @@ fn redirect() -> io::Result<()> {
         messages.add(NEW_RULE, answered | APPEND, &ip, &rule);
     }
     messages.add(END, request, &frame, &[]);
-    messages.exchange(libc::NETLINK_NETFILTER, LAST_RULE)
+    messages.exchange(Some(rustix::net::netlink::NETFILTER), LAST_RULE)
 }
 
 /// The expressions of a rule: of packets of this protocol, to this port if one is given, to other addresses than

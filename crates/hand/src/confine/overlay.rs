@@ -14,6 +14,8 @@ use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::mount::MountFlags;
+
 use super::Identity;
 use super::LOWERS_MAX;
 use super::Overlay;
@@ -146,7 +148,7 @@ fn mount(lowers: &[String], upper: &Path, work: &str, place: &str) -> Result<(),
     let options =
         format!("volatile,userxattr,lowerdir={lowers},upperdir=rw/{},workdir=rw/{work}", upper.display());
     let (options, place) = (c_path(Path::new(&options))?, c_path(Path::new(place))?);
-    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
     sys::mount(c"overlay", &place, c"overlay", flags, &options).step("mount the overlay")?;
     if sys::is_read_only(&place).step("look at the overlay")? {
         return Err(Error::new("mount the overlay", "it came up read-only"));

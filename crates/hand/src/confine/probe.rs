@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::mount::MountFlags;
+
 use super::network;
 use super::seccomp;
 use super::sys;
@@ -45,14 +47,14 @@ impl Probe {
                 sys::unshare(
                     libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS,
                 )?;
-                sys::raise_loopback().map(|()| "all kinds together".to_owned())
+                network::raise_loopback().map(|()| "all kinds together".to_owned())
             }
             Self::Overlay => {
                 enter_user_namespace()?;
                 try_overlay().map(|()| "volatile, in a user namespace".to_owned())
             }
             Self::Seccomp => {
-                sys::control_process(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+                rustix::thread::set_no_new_privs(true)?;
                 seccomp::install().map(|()| "filters installed".to_owned()).map_err(io::Error::other)
             }
             Self::Landlock => sys::landlock_version().map(|version| format!("version {version}")),
@@ -62,7 +64,7 @@ impl Probe {
                     enter_user_namespace()?;
                     sys::unshare(libc::CLONE_NEWNET)?;
                 }
-                sys::raise_loopback()?;
+                network::raise_loopback()?;
                 network::catch().map(|rung| rung.to_string())
             }
         }
@@ -70,16 +72,16 @@ impl Probe {
 }
 
 fn enter_user_namespace() -> io::Result<()> {
-    let (uid, gid) = sys::ids();
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)?;
     std::fs::write("/proc/self/setgroups", "deny")?;
-    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
-    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
-    sys::mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")
+    std::fs::write("/proc/self/uid_map", format!("0 {} 1", uid.as_raw()))?;
+    std::fs::write("/proc/self/gid_map", format!("0 {} 1", gid.as_raw()))?;
+    sys::make_mounts_private()
 }
 
 fn try_overlay() -> io::Result<()> {
-    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
     sys::mount(c"tmpfs", c"/tmp", c"tmpfs", flags, c"size=1m")?;
     std::env::set_current_dir("/tmp")?;
     for name in ["lower", "upper", "work", "root"] {

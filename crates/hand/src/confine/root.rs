@@ -8,6 +8,8 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use rustix::mount::MountFlags;
+
 use super::Bind;
 use super::Spec;
 use super::c_path;
@@ -48,9 +50,9 @@ pub(super) struct Captured {
 
 /// Mounts the session's root on the stage and captures everything else that the sandbox will show.
 pub(super) fn assemble(spec: &Spec, owners: Option<BorrowedFd<'_>>) -> Result<Captured, Error> {
-    sys::mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"").step("make mounts private")?;
+    sys::make_mounts_private().step("make mounts private")?;
     let mut captured = capture(spec, owners)?;
-    let shut = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    let shut = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Only folders are made on it, to be mounted on.
     let options = c"mode=755,size=64k,nr_inodes=4096";
     sys::mount(c"tmpfs", &c_path(&spec.stage)?, c"tmpfs", shut, options).step("mount the stage")?;

@@ -29,7 +29,7 @@ pub(super) fn enter(spec: &LayerSpec) -> Result<(), Error> {
     sys::set_umask(0);
     die_with_the_spawner()?;
     sys::unshare(libc::CLONE_NEWNS).step("make a mount namespace")?;
-    sys::mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"").step("make mounts private")?;
+    sys::make_mounts_private().step("make mounts private")?;
     std::env::set_current_dir(&spec.stage).step("enter the stage")?;
     let tree = sys::clone_mount(&c_path(&spec.folder)?, false).step("capture the folder")?;
     let hold = ATTRIBUTE_NO_SUID | ATTRIBUTE_NO_DEV | ATTRIBUTE_NO_EXEC;
@@ -53,7 +53,7 @@ pub(super) fn enter(spec: &LayerSpec) -> Result<(), Error> {
         }
     };
     sys::become_root(drops_groups).step("become the root of the user namespace")?;
-    sys::limit_resource(libc::RLIMIT_CORE, 0).step("limit resources")?;
+    sys::limit_resource(rustix::process::Resource::Core, 0).step("limit resources")?;
     shed(&[], &KEPT)?;
     die_with_the_spawner()?;
     seccomp::install()

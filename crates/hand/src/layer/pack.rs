@@ -10,6 +10,8 @@ use std::io::Seek;
 use std::io::SeekFrom;
 use std::io::Write;
 
+use rustix::fs::OFlags;
+
 use super::Attempt;
 use super::Error;
 use super::OPAQUE;
@@ -87,7 +89,7 @@ impl<W: Write> Packer<W> {
         }
         match status.kind {
             Kind::Folder => {
-                let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
                 let open = sys::open(folder, name, flags, 0).attempt("open", path)?;
                 self.folder(&open, path, &status)?;
                 return Ok(Some(open));
@@ -123,7 +125,7 @@ impl<W: Write> Packer<W> {
     }
 
     fn regular(&mut self, folder: &File, name: &CStr, path: &[u8]) -> Result<(), Error> {
-        let flags = libc::O_RDONLY | libc::O_NONBLOCK;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let mut file = sys::open(folder, name, flags, 0).attempt("open", path)?;
         let status = sys::status_of(&file).attempt("look at", path)?;
         if status.has_other_names {

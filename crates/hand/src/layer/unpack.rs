@@ -10,6 +10,8 @@ use std::io;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
+use rustix::fs::OFlags;
+
 use super::Attempt;
 use super::Error;
 use super::Limits;
@@ -151,7 +153,7 @@ impl Unpacker<'_> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     let name = c_string(&path[start..end]);
                     sys::make_folder(&above, &name, 0o755).attempt("make the folder", path)?;
-                    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
                     let made = sys::open(&above, &name, flags, 0).attempt("open the folder", path)?;
                     sys::set_mode(&made, 0o755).attempt("set the mode of", path)?;
                     made
@@ -200,7 +202,7 @@ impl Unpacker<'_> {
         if before != Before::Folder {
             sys::make_folder(folder, last, 0o700).attempt("make the folder", &entry.path)?;
         }
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let made = sys::open(folder, last, flags, 0).attempt("open the folder", &entry.path)?;
         if before == Before::Whiteout {
             // Deleted and made again: it is another folder than the one below.
@@ -228,7 +230,7 @@ impl Unpacker<'_> {
         sparse: Option<u64>,
         reader: &mut Reader<impl Read>,
     ) -> Result<(), Error> {
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let file =
             self.make(folder, last, &entry.path, |folder, name| sys::open(folder, name, flags, 0o600))?;
         match sparse {
@@ -300,7 +302,7 @@ impl Unpacker<'_> {
             // What this archive has made stays; only what is below is deleted.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if sys::status(&folder, deleted).attempt("look at", &path)?.kind == Kind::Folder {
-                    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
                     let made = sys::open(&folder, deleted, flags, 0).attempt("open the folder", &path)?;
                     make_opaque(&made, &path)?;
                 }

@@ -16,9 +16,9 @@ use super::stream::Sender;
 use super::stream::Word;
 use super::stream::tell;
 use super::unpack::unpack;
-use crate::confine;
+use crate::control::receive;
+use crate::control::report;
 use crate::protocol::control;
-use crate::sys;
 
 /// Exit status when the walls do not stand; the spawner was told why.
 const WALLS_FAILED: i32 = 3;
@@ -27,9 +27,12 @@ const WALLS_FAILED: i32 = 3;
 /// went well.
 #[expect(clippy::exit, reason = "this is the whole life of the process")]
 pub fn run(control: BorrowedFd<'_>, spec: &LayerSpec) -> ! {
-    let walls = jail::enter(spec);
-    let told = confine::tell(control, &walls);
-    if walls.is_err() || told.is_err() {
+    let isolated = jail::enter(spec);
+    let told = match &isolated {
+        Ok(()) => report(control, Ok(())),
+        Err(error) => report(control, Err(error)),
+    };
+    if isolated.is_err() || told.is_err() {
         std::process::exit(WALLS_FAILED);
     }
     let is_done = stream(control).is_some_and(|stream| match spec.work {
@@ -68,7 +71,7 @@ fn root() -> Result<File, String> {
 
 /// The stream that the spawner hands over.
 fn stream(control: BorrowedFd<'_>) -> Option<UnixStream> {
-    let packet = sys::receive(&control).ok()?;
+    let packet = receive(control).ok()?;
     match packet.bytes.first() {
         Some(&control::ADOPT) => packet.descriptor.map(UnixStream::from),
         Some(_) | None => None,

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Server;
+use super::tools::dropped;
 use crate::calls::Standing;
 use crate::protocol::Response;
 use crate::protocol::encode;
@@ -31,16 +32,15 @@ impl Server {
 
     /// Publishes an outcome.
     pub(super) fn finish(&mut self, id: &str, outcome: &Outcome) {
-        self.publish(id, frame_of(id, outcome));
+        self.publish(id, result_frame(id, outcome), result_frame(id, &dropped()));
     }
 
-    /// Sends a result to every connection and keeps it.
-    pub(super) fn publish(&mut self, id: &str, frame: Rc<[u8]>) {
+    /// Sends a result to every connection and keeps it; `stub` is what is kept when there is no more room for it.
+    pub(super) fn publish(&mut self, id: &str, frame: Rc<[u8]>, stub: Rc<[u8]>) {
         for connection in &mut self.connections {
             connection.send(Rc::clone(&frame));
         }
-        let text = "the result of this call was dropped: too many results wait to be acknowledged";
-        self.calls.finish(id, frame, |id| frame_of(id, &Outcome::error(text.to_owned())));
+        self.calls.finish(id, frame, stub);
     }
 
     /// Sends a response to one connection.
@@ -52,7 +52,7 @@ impl Server {
 }
 
 /// The frame of a result.
-pub(super) fn frame_of(id: &str, outcome: &Outcome) -> Rc<[u8]> {
+pub(super) fn result_frame(id: &str, outcome: &Outcome) -> Rc<[u8]> {
     let content = outcome.content.iter().map(|block| {
         let json = serde_json::value::to_raw_value(block).expect("a block is plain strings, always JSON");
         Arc::from(json)

@@ -25,14 +25,14 @@ use std::process::Command;
 use std::process::Stdio;
 
 use crate::limits::REPORT_BYTES_MAX;
+use crate::place::Place;
+use crate::place::SHELL;
 use crate::process::MARK;
 use crate::scratch;
-use crate::serve::Place;
 use crate::sys;
 use crate::sys::Pid;
 
 const DRIVER: &str = include_str!("driver.bash");
-const PROGRAM: &str = "/bin/bash";
 
 /// A shell process.
 pub(crate) struct Bash {
@@ -70,13 +70,12 @@ impl Bash {
         let (bell_reader, doorbell) = sys::pipe()?;
         let (reports, report_writer) = sys::pipe()?;
         sys::unblock(&reports)?;
-        let folder = if place.workspace.is_dir() { place.workspace.as_path() } else { Path::new("/") };
-        let mut program = Command::new(PROGRAM);
-        program.arg0("bash").args(["--noprofile", "--norc"]).current_dir(folder);
-        let own = place.variables.iter().map(|(name, value)| (name, value));
-        program.env_clear().envs(environment(place)).envs(own).env(MARK, thread);
+        let mut program = Command::new(SHELL);
+        program.arg0("bash").args(["--noprofile", "--norc"]).current_dir(place.folder());
+        program.env_clear().envs(place.environment()).env(MARK, thread);
         program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let pid = sys::spawn(&mut program, [&script, &bell_reader, &report_writer, &command])?;
+        let pid =
+            sys::spawn(&mut program, &[(&script, 0), (&bell_reader, 3), (&report_writer, 4), (&command, 5)])?;
         Ok(Self { pid, reports, doorbell, command, partial: Vec::new(), state_path })
     }
 
@@ -156,22 +155,6 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Report, usize)>> {
 /// `text` as one word of shell source.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-fn environment(place: &Place) -> [(&'static str, String); 11] {
-    [
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
-        ("HOME", place.home.to_string_lossy().into_owned()),
-        ("USER", "root".to_owned()),
-        ("LOGNAME", "root".to_owned()),
-        ("SHELL", PROGRAM.to_owned()),
-        ("LANG", "C.UTF-8".to_owned()),
-        ("TERM", "dumb".to_owned()),
-        ("PAGER", "cat".to_owned()),
-        ("GIT_PAGER", "cat".to_owned()),
-        ("DEBIAN_FRONTEND", "noninteractive".to_owned()),
-        ("PYTHONUNBUFFERED", "1".to_owned()),
-    ]
 }
 
 #[cfg(test)]

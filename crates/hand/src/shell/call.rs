@@ -12,6 +12,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustix::event::PollFlags;
+use rustix::process::Signal;
+
 use crate::limits::ABANDON_GRACE;
 use crate::limits::CANCEL_GRACE;
 use crate::limits::ENDING_TICK;
@@ -134,7 +137,7 @@ impl Call {
     /// Takes output that is there, one turn's worth.
     pub(crate) fn read(&mut self) {
         // The event may have been for the call before this one; a named pipe that nobody has opened yet reads as ended.
-        if self.pipe.as_ref().is_some_and(|pipe| sys::ready_now(pipe) != 0) {
+        if self.pipe.as_ref().is_some_and(|pipe| !sys::ready_now(pipe).is_empty()) {
             self.read_bytes(READ_TURN_BYTES);
         }
     }
@@ -175,7 +178,7 @@ impl Call {
 
     /// Whether some process can still print.
     pub(crate) fn is_held(&self) -> bool {
-        self.pipe.as_ref().is_some_and(|pipe| sys::ready_now(pipe) & libc::POLLHUP == 0)
+        self.pipe.as_ref().is_some_and(|pipe| !sys::ready_now(pipe).contains(PollFlags::HUP))
     }
 
     /// When the command has returned and there is no more waiting for its output.
@@ -204,8 +207,8 @@ impl Call {
         self.ending = Some(Ending { reason, step: Step::Interrupt, next: now + grace });
         let members = self.members(thread);
         // The shell first: when its child dies it must know already, or it goes on with the next command of the list.
-        signal(&[self.shell], libc::SIGINT);
-        signal(&members, libc::SIGINT);
+        signal(&[self.shell], Signal::INT);
+        signal(&members, Signal::INT);
     }
 
     /// Goes on with ending it; `has_returned`: the shell is done with it, or gone. True when all is over.
@@ -220,23 +223,23 @@ impl Call {
             Step::Interrupt if is_due => {
                 ending.step = Step::Terminate;
                 ending.next = now + KILL_GRACE;
-                signal(&members, libc::SIGTERM);
+                signal(&members, Signal::TERM);
             }
             Step::Terminate if is_due || members.is_empty() => {
                 ending.step = Step::Kill;
                 ending.next = now + KILL_GRACE;
-                signal(&members, libc::SIGKILL);
+                signal(&members, Signal::KILL);
             }
             // Once its processes are gone, the shell gets a moment to notice.
             Step::Kill if is_due => {
                 ending.step = Step::KillShell;
                 ending.next = now + ABANDON_GRACE;
-                signal(&[self.shell], libc::SIGKILL);
+                signal(&[self.shell], Signal::KILL);
             }
             // Again, for those that were started since.
-            Step::Kill => signal(&members, libc::SIGKILL),
+            Step::Kill => signal(&members, Signal::KILL),
             Step::KillShell => {
-                signal(&members, libc::SIGKILL);
+                signal(&members, Signal::KILL);
                 return is_due;
             }
             Step::Interrupt | Step::Terminate => {}
@@ -258,10 +261,10 @@ impl Call {
     }
 }
 
-fn signal(processes: &[Pid], signal: i32) {
+fn signal(processes: &[Pid], signal: Signal) {
     for pid in processes {
         sys::kill(*pid, signal);
         // One that is stopped gets the signal when it goes on.
-        sys::kill(*pid, libc::SIGCONT);
+        sys::kill(*pid, Signal::CONT);
     }
 }

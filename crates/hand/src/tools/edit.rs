@@ -7,7 +7,7 @@ use super::file;
 use super::input::Input;
 use super::write;
 use crate::limits::EDIT_BYTES_MAX;
-use crate::serve::Place;
+use crate::place::Place;
 
 /// Runs it.
 pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, String> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::limits::LINKS_MAX;
-use crate::serve::Place;
+use crate::place::Place;
 
 /// Where `path` is; a relative one starts at the workspace.
 pub(super) fn locate(place: &Place, path: &str) -> PathBuf {

@@ -12,7 +12,7 @@ use super::file;
 use super::input::Input;
 use super::walk;
 use crate::limits::GLOB_RESULTS_MAX;
-use crate::serve::Place;
+use crate::place::Place;
 
 /// Runs it.
 pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, String> {

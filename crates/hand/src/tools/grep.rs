@@ -21,7 +21,7 @@ use super::walk;
 use crate::limits::GREP_BYTES_MAX;
 use crate::limits::GREP_LINE_BYTES_MAX;
 use crate::limits::GREP_LINE_CHARS_MAX;
-use crate::serve::Place;
+use crate::place::Place;
 
 /// Runs it.
 pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, String> {

@@ -17,7 +17,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::output;
-use crate::serve::Place;
+use crate::place::Place;
 use input::Input;
 
 /// What a call gives back.

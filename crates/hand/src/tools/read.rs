@@ -21,7 +21,7 @@ use crate::limits::IMAGE_BASE64_BYTES_MAX;
 use crate::limits::NOTEBOOK_BYTES_MAX;
 use crate::limits::PDF_BYTES_MAX;
 use crate::limits::READ_BYTES_MAX;
-use crate::serve::Place;
+use crate::place::Place;
 
 const CHUNK_BYTES: usize = 64 << 10;
 const PDF: &str = "application/pdf";

@@ -17,7 +17,7 @@ use std::path::Path;
 use super::Outcome;
 use super::file;
 use super::input::Input;
-use crate::serve::Place;
+use crate::place::Place;
 
 /// Runs it.
 pub(super) fn run(input: &mut Input<'_>, place: &Place) -> Result<Outcome, String> {

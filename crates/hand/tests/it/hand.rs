@@ -24,6 +24,8 @@ use hand::protocol::Request;
 use hand::protocol::Response;
 use hand::protocol::control;
 use hand::protocol::encode;
+use hand::protocol::operation::Answer;
+use hand::protocol::operation::Operation;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use tempfile::TempDir;
@@ -245,13 +247,38 @@ impl Client {
         finished.text().to_owned()
     }
 
+    pub(crate) fn operate(&mut self, id: &str, operation: Operation) {
+        self.send(&Request::Operate { id: id.to_owned(), operation });
+    }
+
+    /// What came of an operation, and what was streamed of it before: one text for each output.
+    pub(crate) fn answer(&mut self, id: &str) -> (Answer, [Vec<u8>; 2]) {
+        let mut streamed = [Vec::new(), Vec::new()];
+        loop {
+            match self.receive() {
+                Response::Answer { id: answered, answer } if answered == id => return (answer, streamed),
+                Response::Output { id: printed, stream, bytes } if printed == id => {
+                    streamed[stream as usize].extend(bytes);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Performs an operation to its end.
+    pub(crate) fn perform(&mut self, operation: Operation) -> Answer {
+        let id = next_id();
+        self.operate(&id, operation);
+        self.answer(&id).0
+    }
+
     /// The answer to a recall.
     pub(crate) fn recall(&mut self, id: &str) -> CallState {
         self.send(&Request::Recall { id: id.to_owned() });
         loop {
             match self.receive() {
                 Response::State { id: answered, state } if answered == id => return state,
-                Response::State { .. } | Response::Rested | Response::Pong | Response::Result { .. } => {}
+                _ => {}
             }
         }
     }

@@ -4,6 +4,8 @@
 
 mod bash;
 mod calls;
+mod exec;
+mod file_operations;
 mod files;
 mod hand;
 mod layer;

@@ -1,11 +1,20 @@
 //! Frames.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
 use hand::protocol::Decoder;
 use hand::protocol::Error;
 use hand::protocol::FRAME_BYTES_MAX;
 use hand::protocol::Request;
 use hand::protocol::Response;
 use hand::protocol::encode;
+use hand::protocol::operation::Exec;
+use hand::protocol::operation::ListFiles;
+use hand::protocol::operation::Operation;
+use hand::protocol::operation::ReadFile;
+use hand::protocol::operation::WriteFile;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
@@ -23,11 +32,47 @@ fn request() -> impl Strategy<Value = Request> {
             tool,
             input: RawValue::from_string(serde_json::json!({ "command": input }).to_string()).unwrap().into(),
         }),
+        (any_text(), operation()).prop_map(|(id, operation)| Request::Operate { id, operation }),
         any_text().prop_map(|id| Request::Recall { id }),
         any_text().prop_map(|id| Request::Cancel { id }),
         prop::collection::vec(any_text(), 0..4).prop_map(|ids| Request::Acknowledge { ids }),
         Just(Request::Rest),
         Just(Request::Ping),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let path = || {
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| PathBuf::from(OsString::from_vec(bytes)))
+    };
+    prop_oneof![
+        (prop::collection::vec(".{0,9}", 0..4), prop::option::of(path()), any::<(Vec<u8>, u64, u32, bool)>())
+            .prop_map(|(arguments, folder, (stdin, time_ms, output_bytes_max, merges_stderr))| {
+                let variables = arguments.iter().cloned().zip(arguments.iter().cloned()).collect();
+                Operation::Exec(Exec {
+                    arguments,
+                    folder,
+                    variables,
+                    stdin,
+                    time_ms,
+                    output_bytes_max,
+                    merges_stderr,
+                    is_streamed: !merges_stderr,
+                })
+            }),
+        (path(), any::<(u64, u32)>()).prop_map(|(path, (offset, bytes_max))| Operation::ReadFile(ReadFile {
+            path,
+            offset,
+            bytes_max
+        })),
+        (path(), any::<(Vec<u8>, u32, bool)>()).prop_map(|(path, (content, mode, makes_parents))| {
+            Operation::WriteFile(WriteFile { path, content, mode, makes_parents })
+        }),
+        (path(), any::<(u32, u32)>(), prop::option::of(path())).prop_map(
+            |(path, (depth, entries_max), after)| {
+                Operation::ListFiles(ListFiles { path, depth, entries_max, after })
+            }
+        ),
     ]
 }
 
@@ -90,4 +135,18 @@ fn raw_json_passes_through_byte_for_byte() {
 fn a_message_that_lacks_a_field_names_it() {
     let error = serde_json::from_str::<Request>(r#"{"op":"execute","id":"a"}"#).unwrap_err();
     assert_eq!(error.to_string(), "field thread is missing");
+}
+
+#[test]
+fn an_operation_with_a_field_too_many_or_too_few_is_refused() {
+    let read = |rest: &str| {
+        let text = format!(
+            r#"{{"op":"operate","id":"a","operation":{{"read_file":{{"path":"YQ==","offset":0{rest}}}}}}}"#
+        );
+        serde_json::from_str::<Request>(&text)
+    };
+    assert!(read(r#","bytes_max":1"#).is_ok());
+    for wrong in ["", r#","bytes_max":-1"#, r#","bytes_max":1,"more":1"#, r#","bytes_max":1,"path":"YQ""#] {
+        assert!(read(wrong).is_err(), "{wrong}");
+    }
 }

@@ -1,12 +1,13 @@
 //! Builds: what environments install, once, into layers that all their sessions stand on.
 //!
-//! Whoever wants a layer waits for it; one build per layer is under way in this process, and, by a lease in the store, one
-//! on all nodes that share it. A build that failed leaves nothing but its last lines, and is tried again when its layer is
-//! next wanted and a minute has passed.
+//! Whoever wants a layer writes a job and waits for its end (`obtain`); the job builds it (`run`), one of a layer at a time on
+//! all nodes that share the store. A build that failed leaves nothing but its last lines, and is tried again when its layer
+//! is next wanted and a minute has passed. One that a crash cut short is begun again by the next server on the same data.
 
+mod obtain;
 mod recipe;
 mod run;
-mod workshop;
+pub(crate) mod script;
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -22,16 +23,34 @@ use api::time::Timestamp;
 use sandbox::Backend;
 use sandbox::Error;
 use sandbox::LayerName;
+use sandbox::Root;
+use serde::Deserialize;
+use serde::Serialize;
 use store::BuildRecord;
 use store::BuildState;
+use store::Job;
+use store::JobRecord;
+use store::JobState;
 use store::Store;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use self::recipe::Step;
-pub(crate) use self::workshop::Workshop;
+use crate::CrashPoint;
 use crate::limits;
 use crate::tasks::Tasks;
+
+/// Kind of the jobs that build. Their key is the name of the layer, their node the one whose layers these are.
+pub(crate) const BUILD: &str = "build";
+
+/// What is to be built: the body of its job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// The environment whose packages are to be installed.
+    pub(crate) environment: SessionEnvironment,
+    /// What they are installed on.
+    pub(crate) below: Root,
+}
 
 /// A layer and how to build it.
 #[derive(Clone, Debug)]
@@ -79,16 +98,25 @@ pub enum BuildProgress {
 pub(crate) struct Builds(Arc<Inner>);
 
 struct Inner {
-    backend: Arc<dyn Backend>,
-    store: Store,
-    clock: Clock,
-    ids: Ids,
-    node: String,
-    tasks: Tasks,
+    parts: Parts,
     slots: Mutex<HashMap<LayerName, Slot>>,
     /// Layers that are about to be built.
     announced: Mutex<Vec<LayerName>>,
     room: Semaphore,
+    /// Changes whenever a build of this process has ended.
+    ended: watch::Sender<()>,
+}
+
+/// What builds are made with.
+pub(crate) struct Parts {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) ids: Ids,
+    /// The data folder of this process, whose layers these are.
+    pub(crate) home: String,
+    pub(crate) tasks: Tasks,
+    pub(crate) crash: Option<CrashPoint>,
 }
 
 /// That a layer is about to be built, until this is dropped.
@@ -130,30 +158,19 @@ impl Inner {
 }
 
 impl Builds {
-    pub(crate) fn new(
-        backend: Arc<dyn Backend>,
-        store: Store,
-        clock: Clock,
-        ids: Ids,
-        node: String,
-        tasks: Tasks,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
-            backend,
-            store,
-            clock,
-            ids,
-            node,
-            tasks,
+            parts,
             slots: Mutex::default(),
             announced: Mutex::default(),
             room: Semaphore::new(limits::BUILDS_MAX),
+            ended: watch::Sender::new(()),
         }))
     }
 
     /// The layer of an environment that stands on `base`; `None` when it installs nothing.
     pub(crate) fn layer(&self, environment: &SessionEnvironment, base: &str) -> Option<LayerName> {
-        recipe::layer(environment, base, self.0.clock.now())
+        recipe::layer(environment, base, self.0.parts.clock.now())
     }
 
     /// How to build that layer. `spec` is the sandbox to build it in.
@@ -163,7 +180,7 @@ impl Builds {
 
     /// Whether the layer is known to be here. Costs nothing.
     pub(crate) fn is_ready(&self, layer: &LayerName) -> bool {
-        let now = self.0.clock.now();
+        let now = self.0.parts.clock.now();
         let mut slots = self.0.slots();
         let Some(Slot::Ready { noted_at }) = slots.get_mut(layer) else { return false };
         if now.millis_since(*noted_at) < limits::BUILD_USE_NOTED_MS {
@@ -172,18 +189,17 @@ impl Builds {
         *noted_at = now;
         drop(slots);
         let (inner, key) = (Arc::clone(&self.0), layer.to_string());
-        drop(self.0.tasks.spawn("note the use of a layer", async move {
-            if let Err(error) = inner.store.use_build(&key, inner.clock.now()).await {
+        drop(self.0.parts.tasks.spawn("note the use of a layer", async move {
+            if let Err(error) = inner.parts.store.use_build(&key, inner.parts.clock.now()).await {
                 tracing::warn!(error = %error, "note the use of layer {key} failed");
             }
         }));
         true
     }
 
-    /// Waits until the layer is here, building it if nobody does.
-    pub(crate) async fn want(&self, recipe: Recipe) -> Result<(), Error> {
-        let layer = recipe.layer.clone();
-        let mut building = match self.begin(recipe, false) {
+    /// Waits until the layer is here; has it built if nobody does.
+    pub(crate) async fn want(&self, layer: &LayerName, order: Order) -> Result<(), Error> {
+        let mut building = match self.begin(layer.clone(), order, false) {
             Begun::Ready => return Ok(()),
             Begun::Failed(failure) => return Err(failure.into_error()),
             Begun::Building(building) => building,
@@ -193,7 +209,7 @@ impl Builds {
             Ok(Some(Err(failure))) => Err(failure.into_error()),
             Ok(None) | Err(_) => {
                 // Its task ended without a word: a shutdown, or a bug that was logged.
-                self.0.slots().remove(&layer);
+                self.0.slots().remove(layer);
                 Err(Failure { reason: "the server stopped while it was built".to_owned() }.into_error())
             }
         }
@@ -206,14 +222,21 @@ impl Builds {
     }
 
     /// Sees to it that the layer is built, and does not wait. A failure of before is forgotten.
-    pub(crate) fn prepare(&self, recipe: Recipe) {
-        drop(self.begin(recipe, true));
+    pub(crate) fn prepare(&self, layer: LayerName, order: Order) {
+        drop(self.begin(layer, order, true));
     }
 
-    fn begin(&self, recipe: Recipe, is_forced: bool) -> Begun {
-        let now = self.0.clock.now();
+    /// Makes the layer that a job is about, and ends the job with how that went.
+    pub(crate) async fn build(&self, job: &Job, recipe: Result<Recipe, String>) -> Result<(), String> {
+        let ended = run::run(self, job, recipe).await;
+        self.0.ended.send_replace(());
+        ended
+    }
+
+    fn begin(&self, layer: LayerName, order: Order, is_forced: bool) -> Begun {
+        let now = self.0.parts.clock.now();
         let mut slots = self.0.slots();
-        match slots.get(&recipe.layer) {
+        match slots.get(&layer) {
             Some(Slot::Ready { .. }) => return Begun::Ready,
             // One whose task is gone is begun anew.
             Some(Slot::Building(building))
@@ -229,13 +252,12 @@ impl Builds {
             Some(Slot::Building(_) | Slot::Failed { .. }) | None => {}
         }
         let (report, building) = watch::channel(None);
-        slots.insert(recipe.layer.clone(), Slot::Building(building.clone()));
+        slots.insert(layer.clone(), Slot::Building(building.clone()));
         drop(slots);
         let builds = self.clone();
-        drop(self.0.tasks.spawn("build a layer", async move {
-            let layer = recipe.layer.clone();
-            let ended = run::run(&builds, recipe, is_forced).await;
-            let at = builds.0.clock.now();
+        drop(self.0.parts.tasks.spawn("obtain a layer", async move {
+            let ended = obtain::obtain(&builds.0, &layer, &order, is_forced).await;
+            let at = builds.0.parts.clock.now();
             let slot = match &ended {
                 Ok(()) => Slot::Ready { noted_at: at },
                 Err(failure) => Slot::Failed { at, failure: failure.clone() },
@@ -250,7 +272,7 @@ impl Builds {
     pub(crate) async fn view(&self, layer: &LayerName) -> Result<Build, store::Error> {
         let is_announced = self.0.announced().contains(layer);
         let is_under_way = matches!(self.0.slots().get(layer), Some(Slot::Building(_)));
-        let record = self.0.store.build(layer.as_str()).await?;
+        let record = self.0.parts.store.build(layer.as_str()).await?;
         let mut build = Build { layer: Some(layer.to_string()), ..Build::none() };
         let Some(record) = record else {
             let is_coming = is_under_way || is_announced;
@@ -280,14 +302,16 @@ impl Builds {
             BuildState::Ready => BuildProgress::Ready,
             BuildState::Failed if is_announced => BuildProgress::Building,
             BuildState::Failed => BuildProgress::Failed,
-            BuildState::Building if self.0.store.is_building(&key).await? => BuildProgress::Building,
-            // Its builder died after the layer was there and before it had said so.
-            BuildState::Building if self.is_here(layer).await => BuildProgress::Ready,
-            BuildState::Building => {
-                build.error =
-                    Some("the server stopped while it was built; it is built when next wanted".to_owned());
-                BuildProgress::Failed
-            }
+            BuildState::Building => match self.0.parts.store.job(BUILD, &key).await? {
+                Some(job) if self.is_under_way(&job) => BuildProgress::Building,
+                // Its builder died after the layer was there and before it had said so.
+                _ if self.is_here(layer).await => BuildProgress::Ready,
+                job => {
+                    let stopped = "the server stopped while it was built; it is built when next wanted";
+                    build.error = job.and_then(|job| job.error).or_else(|| Some(stopped.to_owned()));
+                    BuildProgress::Failed
+                }
+            },
         };
         if build.progress == BuildProgress::Building {
             (build.finished_at, build.error) = (None, None);
@@ -295,13 +319,22 @@ impl Builds {
         Ok(build)
     }
 
+    /// Whether somebody builds, or this process is about to.
+    fn is_under_way(&self, job: &JobRecord) -> bool {
+        match job.state {
+            JobState::Running => true,
+            JobState::Waiting => job.node.as_ref() == Some(&self.0.parts.home),
+            JobState::Parked(_) => false,
+        }
+    }
+
     async fn is_here(&self, layer: &LayerName) -> bool {
-        self.0.backend.layers().await.is_ok_and(|layers| layers.contains(layer))
+        self.0.parts.backend.layers().await.is_ok_and(|layers| layers.contains(layer))
     }
 
     /// Where ids come from.
     pub(crate) fn ids(&self) -> Ids {
-        self.0.ids.clone()
+        self.0.parts.ids.clone()
     }
 
     /// Removes the layers that nobody has wanted for a month and on which nothing stands.
@@ -310,7 +343,7 @@ impl Builds {
             attempt: "look for unused layers".to_owned(),
             reason: source.to_string(),
         };
-        let Inner { store, backend, clock, .. } = &*self.0;
+        let Parts { store, backend, clock, .. } = &self.0.parts;
         let now = clock.now();
         let before = now.plus_millis(-limits::BUILD_UNUSED_MS);
         let unused = store.unused_builds(before, limits::BUILDS_COLLECTED_MAX).await.map_err(stored)?;

@@ -18,7 +18,7 @@ use sandbox::Spec;
 use tokio::sync::OnceCell;
 
 use super::builds::Builds;
-use super::builds::Workshop;
+use super::builds::script;
 use super::managers;
 use crate::limits;
 
@@ -96,7 +96,7 @@ async fn ask(
     let spec = Spec { limits, root, variables, ..Spec::new(ids.make()) };
     let answers = async {
         let sandbox = backend.provision(&spec).await.map_err(|error| error.to_string())?;
-        Workshop::open(sandbox, &ids).run(managers::QUESTIONS).await
+        script::run(&*sandbox, &ids, managers::QUESTIONS).await
     };
     let answers = answers.await;
     if let Err(error) = backend.destroy(&spec.session, false).await {

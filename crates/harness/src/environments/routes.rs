@@ -15,7 +15,7 @@ impl Harness {
         let environments = self.0.hands.environments.clone();
         let announced = environments.layer(&environment).map(|layer| environments.0.builds.announce(layer));
         drop(self.0.tasks.spawn("prepare an environment", async move {
-            if let Err(error) = environments.prepare(&environment).await {
+            if let Err(error) = environments.prepare(&environment) {
                 tracing::warn!(error = %error, "prepare an environment failed: {error}");
             }
             drop(announced);
@@ -31,7 +31,7 @@ impl Harness {
 
     /// Tries again to build what an environment installs, unless it is there or being built.
     pub async fn rebuild(&self, environment: &SessionEnvironment) -> Result<Build, Error> {
-        let prepared = self.0.hands.environments.prepare(environment).await;
+        let prepared = self.0.hands.environments.prepare(environment);
         prepared.map_err(|source| Error::invalid(source.to_string()))?;
         self.build(environment).await
     }

@@ -10,10 +10,12 @@ use store::Blob;
 use store::BlobWriter;
 use store::Blobs;
 use store::Checkpoint;
+use tokio::time::Instant;
 
 use super::Failure;
 use super::Seat;
 use super::restore::after_workers;
+use super::telemetry;
 use crate::crash;
 use crate::error::chain;
 use crate::limits;
@@ -73,6 +75,7 @@ impl Hands {
             return Ok(());
         }
         crash::point(self.crash.as_ref(), "before_checkpoint");
+        let begun = Instant::now();
         let number = row.number + 1;
         // Not the number alone: a node that was taken for dead may be at the same one.
         let unique = self.ids.below(u64::MAX);
@@ -84,6 +87,7 @@ impl Hands {
                 return Ok(());
             }
         };
+        telemetry::count_checkpoint(begun.elapsed(), stored.bytes);
         let made_at = self.clock.now();
         let bytes = i64::try_from(stored.bytes).unwrap_or(i64::MAX);
         let checkpoint = Checkpoint { key: blob.clone(), sha256: stored.sha256, bytes, made_at };

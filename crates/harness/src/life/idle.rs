@@ -7,6 +7,7 @@ use sandbox::Error;
 
 use super::Failure;
 use super::Seat;
+use super::telemetry;
 use crate::limits;
 use crate::shell::Hands;
 
@@ -14,6 +15,9 @@ impl Hands {
     /// Freezes and ends what has idled for long enough, of sessions that rest.
     pub(super) async fn rest_idle(&self, is_at_rest: &(dyn Fn(i64) -> bool + Sync)) -> Result<(), Failure> {
         self.discover().await?;
+        let alive = self.seats.with(|facts| facts.is_running);
+        let frozen = alive.iter().filter(|seat| seat.facts().frozen == Some(true)).count();
+        telemetry::show_sandboxes(alive.len().saturating_sub(frozen), frozen);
         let now = self.clock.now();
         let (freeze, end) = (now.plus_millis(-self.life.freeze_after_ms), now.plus_millis(-self.idle_max_ms));
         let idle = self.seats.with(|facts| {
@@ -28,7 +32,9 @@ impl Hands {
                 (facts.last, facts.frozen)
             };
             if last <= end {
-                self.end_seat(&seat).await?;
+                if self.end_seat(&seat).await? {
+                    telemetry::count_ended(false);
+                }
             } else if last <= freeze && frozen.is_none() {
                 self.freeze(&seat).await?;
             }
@@ -43,6 +49,7 @@ impl Hands {
         idle.sort_by_cached_key(|seat| seat.facts().last);
         for seat in idle {
             if self.end_seat(&seat).await? {
+                telemetry::count_ended(true);
                 return Ok(true);
             }
         }

@@ -20,6 +20,7 @@ mod seat;
 mod status;
 mod strangers;
 mod sweep;
+pub(crate) mod telemetry;
 
 use std::sync::Arc;
 

@@ -8,9 +8,11 @@ use sandbox::Limits;
 use sandbox::Place;
 use store::Checkpoint;
 use store::SandboxRecord;
+use tokio::time::Instant;
 
 use super::Failure;
 use super::Seat;
+use super::telemetry;
 use crate::crash;
 use crate::limits;
 use crate::shell::Hands;
@@ -38,6 +40,7 @@ impl Hands {
             }
             other => other?,
         };
+        let begun = Instant::now();
         self.clear(session).await?;
         crash::point(self.crash.as_ref(), "before_restore");
         let mut writer = self.begin_unpacking(seat, limits).await?;
@@ -49,6 +52,7 @@ impl Hands {
             return Err(Failure::Damaged { session: session.clone(), key: checkpoint.key.clone() });
         }
         let unpacked = writer.finish().await?;
+        telemetry::count_restore(begun.elapsed());
         seat.facts().is_restless = false;
         self.here().await?.add(session);
         crash::point(self.crash.as_ref(), "after_restore");

@@ -57,6 +57,10 @@ impl Backend for Watched {
         self.backend.find(session)
     }
 
+    async fn stand_by(&self) -> Result<(), Error> {
+        self.backend.stand_by().await
+    }
+
     async fn adopt(&self, session: &SessionId) -> Result<Adopted, Error> {
         self.backend.adopt(session).await
     }

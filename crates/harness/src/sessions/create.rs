@@ -32,6 +32,7 @@ use store::NewSession;
 use store::Noun;
 use store::SessionRecord;
 
+use super::agent_snapshot;
 use super::created;
 use crate::Error;
 use crate::Harness;
@@ -114,7 +115,8 @@ impl Harness {
         let id: SessionId = parts.ids.make();
         let thread: ThreadId = parts.ids.make();
         let is_born_running = !initial_events.is_empty();
-        let mut entries: Vec<NewEntry> = vec![created(&agent, &thread, parts.ids.make(), now)];
+        let snapshot = agent_snapshot(&agent, &environment, parts);
+        let mut entries: Vec<NewEntry> = vec![created(&snapshot, &thread, parts.ids.make(), now)];
         entries.extend(initial_events.iter().map(|event| send::entry(event, &thread, &parts.ids, now)));
         let record = SessionRecord {
             key: 0,
@@ -137,6 +139,7 @@ impl Harness {
             epoch: 0,
             holder: None,
             runnable: is_born_running,
+            waiting: Vec::new(),
         };
         let claim = is_born_running.then(|| self.0.claim());
         let new = NewSession { record, entries, claim };

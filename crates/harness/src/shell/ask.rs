@@ -15,9 +15,9 @@ use api::ids::ThreadId;
 use serde_json::json;
 use store::Preview;
 
-use super::act;
+use super::sandbox_calls;
 use crate::Inner;
-use crate::brain::Outcome;
+use crate::brain::EffectDone;
 use crate::crash;
 use crate::environments::Wanted;
 
@@ -29,7 +29,7 @@ pub(crate) async fn ask(
     span: EventId,
     request: Request,
     wanted: Wanted,
-) -> Outcome {
+) -> EffectDone {
     let crash = inner.parts.crash.as_ref();
     crash::point(crash, "before_model");
     let previews = Mutex::new(Previews::default());
@@ -37,7 +37,7 @@ pub(crate) async fn ask(
     let show = |progress: Progress| {
         let calls = matches!(&progress, Progress::BlockStart { kind, .. } if kind == "tool_use");
         if calls && !is_ahead.swap(true, Ordering::Relaxed) {
-            act::make_ahead(&inner, wanted.clone());
+            sandbox_calls::make_ahead(&inner, wanted.clone());
         }
         let mut previews = previews.lock().unwrap_or_else(PoisonError::into_inner);
         for (kind, starts, json) in previews.follow(progress, &inner.parts.ids) {
@@ -47,14 +47,17 @@ pub(crate) async fn ask(
     };
     let answer = inner.parts.models.complete(&request, &show).await;
     crash::point(crash, "after_model");
+    if is_ahead.into_inner() && answer.is_ok() {
+        sandbox_calls::stand_by(&inner).await;
+    }
     match answer {
         Ok(reply) => {
             let previews = previews.into_inner().unwrap_or_else(PoisonError::into_inner);
             let ids = previews.into_ids(reply.blocks.len(), &inner.parts.ids);
             let cost_microcents = inner.parts.models.cost(&request.model, &reply.usage);
-            Outcome::Replied { span, reply, ids, cost_microcents }
+            EffectDone::Replied { span, reply, ids, cost_microcents }
         }
-        Err(failure) => Outcome::Failed {
+        Err(failure) => EffectDone::Failed {
             span,
             failure,
             at: inner.parts.clock.now(),

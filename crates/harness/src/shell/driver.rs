@@ -1,26 +1,30 @@
 //! The driver of one session: write, perform, listen, until the session is at rest.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api::emitted::RetryStatus;
 use api::emitted::SessionError;
 use api::emitted::SessionErrorKind;
 use api::ids::EventId;
+use api::ids::ThreadId;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::act;
 use super::ask;
 use super::journal::Journal;
 use super::journal::Written;
 use super::rested::Rested;
+use super::sandbox_calls;
 use crate::Inner;
 use crate::brain;
+use crate::brain::CallEnd;
 use crate::brain::Decision;
 use crate::brain::Effect;
-use crate::brain::Outcome;
+use crate::brain::EffectDone;
+use crate::brain::EffectId;
 use crate::brain::State;
 use crate::crash;
 use crate::environments::Extra;
@@ -29,14 +33,15 @@ use crate::limits;
 
 /// An effect that ended, and how.
 pub(crate) struct Report {
-    effect: Effect,
-    outcome: Outcome,
+    effect: EffectId,
+    thread: ThreadId,
+    done: EffectDone,
 }
 
 struct Driver {
     inner: Arc<Inner>,
     journal: Journal,
-    under_way: HashMap<Effect, AbortHandle>,
+    under_way: HashMap<EffectId, AbortHandle>,
     reporter: mpsc::Sender<Report>,
     /// Calls whose results are in the log and whose sandbox has not been told yet.
     finished: Vec<EventId>,
@@ -122,15 +127,16 @@ impl Driver {
 
     /// Starts what should be under way and is not; ends what is under way and should not be.
     fn perform(&mut self, effects: Vec<Effect>) {
+        let wanted: HashSet<EffectId> = effects.iter().map(Effect::id).collect();
         self.under_way.retain(|running, handle| {
-            let is_stale = matches!(running, Effect::Wait { .. }) && !effects.contains(running);
+            let is_stale = matches!(running, EffectId::Wait(..)) && !wanted.contains(running);
             if is_stale {
                 handle.abort();
             }
             !is_stale
         });
         for effect in effects {
-            if !self.under_way.contains_key(&effect) {
+            if !self.under_way.contains_key(&effect.id()) {
                 self.start(effect);
             }
         }
@@ -138,69 +144,64 @@ impl Driver {
 
     fn start(&mut self, effect: Effect) {
         let inner = Arc::clone(&self.inner);
-        match &effect {
-            Effect::Ask { span } => {
-                let Some(request) = brain::context(&self.journal.state) else {
-                    return;
-                };
-                let (thread, span, wanted) = (self.journal.thread.clone(), span.clone(), self.wanted());
-                self.spawn(effect, ask::ask(inner, self.journal.key, thread, span, request, wanted));
+        let (id, session) = (effect.id(), self.journal.session.clone());
+        match effect {
+            Effect::Ask { thread, span, purpose } => {
+                let request = brain::context(&self.journal.state, &thread, purpose);
+                let asked = ask::ask(inner, self.journal.key, thread.clone(), span, request, self.wanted());
+                self.spawn(id, thread, asked);
             }
-            Effect::CancelAsk { span } => {
-                if let Some(handle) = self.under_way.remove(&Effect::Ask { span: span.clone() }) {
+            Effect::CancelAsk { thread, span } => {
+                if let Some(handle) = self.under_way.remove(&EffectId::Ask(span.clone())) {
                     handle.abort();
                 }
-                let outcome = Outcome::Stopped { span: span.clone() };
-                self.spawn(effect, std::future::ready(outcome));
+                self.spawn(id, thread, std::future::ready(EffectDone::Stopped { span }));
             }
-            Effect::Run { call } => {
-                let Some((tool, input)) = self.journal.state.call(call) else {
-                    return;
-                };
-                let (id, tool, input) = (call.clone(), tool.to_owned(), Arc::clone(input));
-                let call = sandbox::Call { id, thread: self.journal.thread.clone(), tool, input };
-                let wanted = self.wanted();
-                self.spawn(effect, act::run(inner, wanted, call));
+            Effect::Start { thread, call, tool, input } => {
+                let call = sandbox::Call { id: call, thread: thread.clone(), tool, input };
+                self.spawn(id, thread, sandbox_calls::start(inner, self.wanted(), call));
             }
-            Effect::Recall { call } => {
-                let Some(wanted_at) = self.journal.state.wanted_at(call) else { return };
-                let (session, call) = (self.journal.session.clone(), call.clone());
-                self.spawn(effect, act::recall(inner, session, call, wanted_at));
+            Effect::Recover { thread, call, wanted_at } => {
+                self.spawn(id, thread, sandbox_calls::recover(inner, session, call, wanted_at));
             }
-            Effect::CancelRun { call } => {
-                let run = self.under_way.remove(&Effect::Run { call: call.clone() });
-                let run = run.or_else(|| self.under_way.remove(&Effect::Recall { call: call.clone() }));
-                let (session, call) = (self.journal.session.clone(), call.clone());
-                self.spawn(effect, act::cancel(inner, session, call, run));
+            Effect::Cancel { thread, call } => {
+                let started = self.under_way.remove(&EffectId::Start(call.clone()));
+                let task = started.or_else(|| self.under_way.remove(&EffectId::Recover(call.clone())));
+                self.spawn(id, thread, sandbox_calls::cancel(inner, session, call, task));
             }
-            Effect::Wait { until } => {
+            Effect::Wait { thread, until } => {
                 let pause = until.millis_since(self.inner.parts.clock.now()).unsigned_abs();
                 let pause = std::time::Duration::from_millis(pause);
-                self.spawn(effect, async move {
+                self.spawn(id, thread, async move {
                     tokio::time::sleep(pause).await;
-                    Outcome::Waited
+                    EffectDone::Waited
                 });
             }
         }
     }
 
-    fn spawn(&mut self, effect: Effect, future: impl Future<Output = Outcome> + Send + 'static) {
+    fn spawn(
+        &mut self,
+        effect: EffectId,
+        thread: ThreadId,
+        future: impl Future<Output = EffectDone> + Send + 'static,
+    ) {
         let reporter = self.reporter.clone();
-        let name = effect.clone();
+        let id = effect.clone();
         let task = self.inner.tasks.spawn("perform an effect", async move {
-            let outcome = future.await;
+            let done = future.await;
             // Fails only when the driver is gone, and then nobody wants to know.
-            drop(reporter.send(Report { effect, outcome }).await);
+            drop(reporter.send(Report { effect, thread, done }).await);
         });
-        self.under_way.insert(name, task.abort_handle());
+        self.under_way.insert(id, task.abort_handle());
     }
 
-    fn take(&mut self, Report { effect, outcome }: Report) {
+    fn take(&mut self, Report { effect, thread, done }: Report) {
         self.under_way.remove(&effect);
-        if let Outcome::Finished { call, .. } = &outcome {
+        if let EffectDone::Called { call, end: CallEnd::Result { .. } | CallEnd::Cancelled } = &done {
             self.finished.push(call.clone());
         }
-        for draft in brain::observe(&self.journal.state, outcome) {
+        for draft in brain::observe(&self.journal.state, &thread, done) {
             self.journal.enter(draft);
         }
     }
@@ -212,7 +213,11 @@ impl Driver {
             let inner = Arc::clone(&self.inner);
             crash::point(inner.parts.crash.as_ref(), "before_acknowledge");
             let session = self.journal.session.clone();
-            drop(self.inner.tasks.spawn("acknowledge results", act::acknowledge(inner, session, calls)));
+            drop(
+                self.inner
+                    .tasks
+                    .spawn("acknowledge results", sandbox_calls::acknowledge(inner, session, calls)),
+            );
         }
     }
 
@@ -221,7 +226,7 @@ impl Driver {
         let message = "the server failed repeatedly while it worked on this turn; see its log".to_owned();
         let error =
             SessionError { kind: SessionErrorKind::Unknown, message, retry_status: RetryStatus::Exhausted };
-        for draft in brain::park(&self.journal.state, error) {
+        for draft in brain::park(&self.journal.state, &error) {
             self.journal.enter(draft);
         }
     }

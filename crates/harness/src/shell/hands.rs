@@ -29,6 +29,7 @@ use crate::life::Life;
 use crate::life::Seat;
 use crate::life::Seats;
 use crate::life::Strangers;
+use crate::life::telemetry;
 use crate::limits;
 
 /// The back end with an eye on what is in use.
@@ -81,8 +82,16 @@ impl Hands {
     pub(crate) async fn provision(&self, wanted: &Wanted) -> Result<(Arc<dyn Sandbox>, Held), Error> {
         let held = self.seats.hold(&wanted.session, wanted.key, &self.clock);
         if let Some(sandbox) = self.warm(&held.seat) {
+            telemetry::count_warm();
             return Ok((sandbox, held));
         }
+        let begun = Instant::now();
+        let made = self.make(wanted, held).await;
+        telemetry::count_start(begun, made.is_ok());
+        made
+    }
+
+    async fn make(&self, wanted: &Wanted, held: Held) -> Result<(Arc<dyn Sandbox>, Held), Error> {
         let root = match self.readiness(&held.seat) {
             Some(root) => root,
             None => {

@@ -1,5 +1,6 @@
 //! Turns what the brain wants written into entries, and writes them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api::emitted::Emitted;
@@ -7,14 +8,19 @@ use api::entry::NewEntry;
 use api::entry::raw;
 use api::environments::SessionEnvironment;
 use api::event_kinds::EventKind;
+use api::ids::EventId;
 use api::ids::SessionId;
 use api::ids::ThreadId;
+use api::sessions::Progress;
 use api::sessions::SessionStatus;
 use api::time::Timestamp;
 use api::usage::SessionUsage;
 use store::Append;
 use store::Fence;
 use store::Patch;
+use store::ThreadChange;
+use store::Waiting;
+use store::Wants;
 
 use super::rested::Rested;
 use crate::Inner;
@@ -23,6 +29,7 @@ use crate::brain::Draft;
 use crate::brain::State;
 use crate::crash;
 use crate::limits;
+use crate::telemetry::Turns;
 
 /// The state of one session and the entries that it has and the store has not.
 pub(crate) struct Journal {
@@ -36,6 +43,7 @@ pub(crate) struct Journal {
     /// Last position that was read from or written to the store.
     head: i64,
     unwritten: Vec<NewEntry>,
+    turns: Turns,
 }
 
 /// What became of [`Journal::write`].
@@ -52,7 +60,9 @@ impl Journal {
     pub(crate) async fn open(inner: Arc<Inner>, rested: Rested, epoch: i64) -> Result<Self, store::Error> {
         let Rested { key, session, thread, environment, state, head } = rested;
         let unwritten = Vec::new();
-        let mut journal = Self { inner, key, session, thread, environment, epoch, state, head, unwritten };
+        let turns = Turns::default();
+        let mut journal =
+            Self { inner, key, session, thread, environment, epoch, state, head, unwritten, turns };
         journal.read_news().await?;
         Ok(journal)
     }
@@ -91,6 +101,7 @@ impl Journal {
     /// Marks everything that was under way as lost: its performer is dead.
     pub(crate) fn resume(&mut self) {
         self.enter(Draft {
+            thread: self.thread.clone(),
             id: None,
             content: Content::Internal(EventKind::JournalSessionResumed),
             private: None,
@@ -106,28 +117,19 @@ impl Journal {
     }
 
     fn entry(&self, draft: Draft, now: Timestamp) -> NewEntry {
-        let Draft { id, content, private } = draft;
+        let Draft { thread, id, content, private } = draft;
         let id = id.unwrap_or_else(|| self.inner.parts.ids.make());
         let (kind, public, processes) = match content {
             Content::Event(event) => (event.kind(), Some(event.public(&id)), None),
             Content::UsageSnapshot => {
-                let usage = raw(&SessionUsage::new(&self.state.progress, now));
+                let usage = raw(&SessionUsage::new(&self.state.accounting(), now));
                 let event = Emitted::Usage { usage, budget: None };
                 (event.kind(), Some(event.public(&id)), None)
             }
             Content::Processed(input) => (EventKind::JournalInputProcessed, None, Some(input)),
             Content::Internal(kind) => (kind, None, None),
         };
-        NewEntry {
-            thread: self.thread.clone(),
-            id,
-            kind,
-            public,
-            private,
-            created_at: now,
-            processed_at: Some(now),
-            processes,
-        }
+        NewEntry { thread, id, kind, public, private, created_at: now, processed_at: Some(now), processes }
     }
 
     /// Makes everything entered durable. At rest the lease goes back in the same commit, unless news came in.
@@ -137,9 +139,12 @@ impl Journal {
             return Ok(Written::Kept);
         }
         let entries = std::mem::take(&mut self.unwritten);
+        let measured: Vec<NewEntry> = entries.iter().filter(|entry| Turns::counts(entry)).cloned().collect();
         let patch = Patch {
             status: status(&entries),
-            progress: changes_progress(&entries).then(|| raw(&self.state.progress).get().to_owned()),
+            progress: changes_progress(&entries).then(|| raw(&self.state.accounting()).get().to_owned()),
+            threads: self.thread_changes(&entries),
+            waiting: (!entries.is_empty()).then(|| self.waiting()),
             runnable: is_at_rest.then_some(false),
             release: is_at_rest,
             ..Patch::default()
@@ -149,12 +154,16 @@ impl Journal {
             fence: Fence::Lease { epoch: self.epoch },
             entries,
             patch,
+            jobs: Vec::new(),
             expected_head: Some(self.head),
         };
         let crash = self.inner.parts.crash.as_ref();
         crash::point(crash, "before_append");
         let appended = self.inner.parts.store.append(append).await?;
         crash::point(crash, "after_append");
+        for entry in &measured {
+            self.turns.count(entry);
+        }
         if appended.released {
             self.head = appended.last;
             let rested = self.rest();
@@ -173,6 +182,44 @@ impl Journal {
         }
         Ok(Written::Kept)
     }
+}
+
+impl Journal {
+    /// The threads whose status or accounting these entries change.
+    fn thread_changes(&self, entries: &[NewEntry]) -> Vec<ThreadChange> {
+        let changed: HashSet<&ThreadId> =
+            entries.iter().filter(|entry| changes_thread(&entry.kind)).map(|entry| &entry.thread).collect();
+        let rows = self.state.thread_rows().filter(|(id, _, _)| changed.contains(id));
+        let change = |(id, status, accounting): (&ThreadId, SessionStatus, &Progress)| ThreadChange {
+            id: id.clone(),
+            agent: None,
+            status,
+            progress: raw(accounting).get().to_owned(),
+            archived_at: None,
+        };
+        rows.map(change).collect()
+    }
+
+    fn waiting(&self) -> Vec<Waiting> {
+        let waiting = |(thread, call, is_asking): (&ThreadId, &EventId, bool)| Waiting {
+            call: call.clone(),
+            thread: thread.clone(),
+            wants: if is_asking { Wants::Confirmation } else { Wants::Result },
+            is_answered: false,
+        };
+        self.state.waiting().map(waiting).collect()
+    }
+}
+
+fn changes_thread(kind: &EventKind) -> bool {
+    let changing = [
+        EventKind::SessionThreadStatusRunning,
+        EventKind::SessionThreadStatusIdle,
+        EventKind::SessionThreadStatusRescheduled,
+        EventKind::SessionThreadStatusTerminated,
+        EventKind::SpanModelRequestEnd,
+    ];
+    changing.contains(kind)
 }
 
 /// The session's status after these entries, when they change it.

@@ -4,12 +4,12 @@
 //! goes away when the session is at rest. It never decides. Whatever goes wrong with it (the store is gone, the lease
 //! was lost, a bug), it stops, and a new driver takes the session up from the log.
 
-mod act;
 mod ask;
 mod driver;
 mod hands;
 mod journal;
 mod rested;
+mod sandbox_calls;
 mod sweep;
 
 use std::panic::AssertUnwindSafe;
@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::Inner;
 use crate::limits;
+use crate::telemetry;
 
 pub(crate) use hands::Hands;
 pub(crate) use rested::Resting;
@@ -85,6 +86,7 @@ fn ended(key: i64, driven: std::thread::Result<Result<(), store::Error>>) -> boo
         // A session that was deleted leaves nothing to do either.
         Ok(Ok(()) | Err(store::Error::NotFound { .. })) => true,
         Ok(Err(store::Error::Fenced { .. })) => {
+            telemetry::count_lost_lease();
             tracing::warn!("session {key} was taken over by another server");
             true
         }

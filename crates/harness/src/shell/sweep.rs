@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::wake;
 use crate::Inner;
 use crate::limits;
+use crate::telemetry;
 
 /// Runs until cancelled.
 pub(crate) async fn sweep(inner: Arc<Inner>) {
@@ -30,6 +31,7 @@ async fn renew(inner: &Inner) {
         let drivers = inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
         drivers.iter().map(|(key, seat)| (*key, seat.epoch)).collect()
     };
+    telemetry::show_leases(held.len());
     if held.is_empty() {
         return;
     }
@@ -47,9 +49,11 @@ async fn take_up(inner: &Arc<Inner>) {
             return;
         }
     };
+    telemetry::show_unheld(abandoned.len());
     for key in abandoned {
         match inner.parts.store.claim(key, &inner.claim()).await {
             Ok(Some(Lease { node, epoch })) => {
+                telemetry::count_recovered();
                 tracing::info!("take up session {key}");
                 wake(inner, key, Some(Lease { node, epoch }));
             }

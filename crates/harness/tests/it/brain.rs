@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use api::event_kinds::EventKind;
+use harness::brain::Purpose;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::json;
@@ -12,7 +13,7 @@ use crate::world::Turn;
 use crate::world::World;
 use crate::world::json_of;
 
-fn turns() -> impl Strategy<Value = Vec<Turn>> {
+pub(crate) fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let turn =
         (0u32..3, 0usize..4, any::<bool>(), any::<bool>(), prop_oneof![4 => Just(0usize), 1 => 1usize..3]);
     let turn = turn.prop_map(|(failures_before, calls, has_thinking, has_text, messages_after)| Turn {
@@ -116,7 +117,7 @@ proptest! {
         let mut world = World::new(turns, BTreeSet::new(), Dispatch::All);
         let mut last: Vec<(usize, String)> = Vec::new();
         loop {
-            let request = harness::brain::context(world.state()).unwrap();
+            let request = harness::brain::context(world.state(), world.thread(0), Purpose::Turn);
             let now: Vec<(usize, String)> = request
                 .messages
                 .iter()

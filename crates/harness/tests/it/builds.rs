@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use api::environments::Config;
 use api::environments::SandboxSettings;
 use api::environments::SessionEnvironment;
+use api::ids::Ids;
+use api::time::Clock;
 use egress::Policy;
 use egress::policy::Access;
 use harness::BuildProgress;
@@ -12,6 +14,8 @@ use harness::Error;
 use harness::Operator;
 use harness::Surroundings;
 use sandbox::Limits;
+use store::JobState;
+use store::Store;
 
 use crate::works::Works;
 use crate::yard::Yard;
@@ -189,6 +193,63 @@ async fn a_build_that_a_dead_server_left_is_begun_anew() {
     let session = yard.session(&environment).await;
     assert_eq!(yard.result(&session).await, ("done".to_owned(), false));
     assert_eq!(yard.built(&environment).await.layer, layer);
+}
+
+#[tokio::test]
+async fn a_build_that_a_server_left_is_begun_again_by_the_next_one_on_the_same_data() {
+    let yard = Yard::plain().await;
+    let environment = pip("a==1");
+    yard.works.gate.send_replace(false);
+    yard.harness.prepare_environment(environment.clone());
+    yard.works.until_started(1).await;
+    let layer = yard.harness.build(&environment).await.unwrap().layer.unwrap();
+    yard.harness.shutdown().await;
+    let job = yard.store.job("build", &layer).await.unwrap().unwrap();
+    assert_eq!((job.state, job.attempts), (JobState::Waiting, 0), "it was given back");
+    let Yard { store, works, clock, ids, workspace, .. } = yard;
+    works.gate.send_replace(true);
+    let harness = harness(&store, &works, &clock, &ids, "one", Surroundings::default());
+    let yard = Yard { harness, store, works, clock, ids, workspace };
+    assert_eq!(yard.built(&environment).await.progress, BuildProgress::Ready);
+    assert_eq!(yard.works.seen.lock().unwrap().layers.len(), 1);
+    assert_eq!(yard.store.job("build", &layer).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn nodes_that_share_a_database_build_a_layer_one_after_the_other_each_for_itself() {
+    let Some(target) = crate::jobs::postgres() else { return };
+    let environment = pip("a==1");
+    let (clock, ids) = (Clock::system(), Ids::new(Clock::system()));
+    let mut nodes = Vec::new();
+    for node in ["one", "two"] {
+        let store = Store::open(&target, clock.clone()).await.unwrap();
+        let works = Works::default();
+        works.gate.send_replace(false);
+        let harness = harness(&store, &works, &clock, &ids, node, Surroundings::default());
+        nodes.push(Yard {
+            harness,
+            store,
+            works,
+            clock: clock.clone(),
+            ids: ids.clone(),
+            workspace: ids.make(),
+        });
+    }
+    let [one, two] = &nodes[..] else { panic!("there are two") };
+    one.harness.prepare_environment(environment.clone());
+    one.works.until_started(1).await;
+    two.harness.prepare_environment(environment.clone());
+    assert_eq!(two.harness.build(&environment).await.unwrap().progress, BuildProgress::Building);
+    two.works.gate.send_replace(true);
+    let job = one.store.jobs(Some("build"), 0, 10).await.unwrap();
+    assert_eq!((job.len(), job[0].node.as_deref(), job[0].state), (1, Some("one"), JobState::Running));
+    one.works.gate.send_replace(true);
+    for yard in [one, two] {
+        assert_eq!(yard.built(&environment).await.progress, BuildProgress::Ready);
+        let seen = yard.works.seen.lock().unwrap();
+        assert_eq!((seen.steps.len(), seen.layers.len()), (1, 1));
+    }
+    assert_eq!(one.store.jobs(None, 0, 10).await.unwrap(), []);
 }
 
 #[tokio::test]

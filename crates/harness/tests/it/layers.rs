@@ -3,7 +3,7 @@
 use harness::BuildProgress;
 use harness::Life;
 use harness::Surroundings;
-use store::Claim;
+use store::NewJob;
 
 use crate::yard::Yard;
 use crate::yard::pip;
@@ -39,8 +39,15 @@ async fn a_layer_whose_builder_died_before_it_said_so_is_ready() {
     let layer = yard.built(&environment).await.layer.unwrap();
     yard.harness.shutdown().await;
     // As the row is between the layer and the end of its build.
-    let claim = Claim { node: "one".to_owned(), ttl_ms: 0 };
-    yard.store.begin_build(&layer, &claim, yard.clock.now()).await.unwrap();
+    let job = NewJob {
+        kind: "build".to_owned(),
+        key: layer,
+        workspace: None,
+        node: Some("one".to_owned()),
+        body: "{}".to_owned(),
+        run_at: None,
+    };
+    assert!(yard.store.begin_build(&job, yard.clock.now()).await.unwrap());
     let Yard { store, works, clock, ids, .. } = yard;
     let next = crate::yard::harness(&store, &works, &clock, &ids, "two", Surroundings::default());
     assert_eq!(next.build(&environment).await.unwrap().progress, BuildProgress::Ready);

@@ -64,7 +64,7 @@ async fn turn(stage: &Stage, session: &SessionRecord, commands: &[&str]) -> Vec<
     let ends = stage.events(session, "session.status_idle").await.len();
     let before = stage.hands.started().len();
     let reply = commands.iter().fold(Reply::message(), |reply, command| {
-        reply.tool_use(&format!("toolu_{command}"), "bash", &json!({"command": command}))
+        reply.tool_use(&format!("toolu_{command}"), "read", &json!({"command": command}))
     });
     stage.model.push(reply.stop("tool_use"));
     stage.model.push(Reply::saying("done"));

@@ -5,9 +5,12 @@
 
 mod brain;
 mod builds;
+mod calls;
+mod jobs;
 mod layers;
 mod life;
 mod stage;
+mod threads;
 mod troubles;
 mod turns;
 mod warm;

@@ -28,12 +28,15 @@ use sandbox::Call;
 use sandbox::LayerReader;
 use sandbox::LayerWriter;
 use sandbox::Outcome;
+use sandbox::Output;
 use sandbox::Place;
 use sandbox::Recall;
 use sandbox::Report;
 use sandbox::Root;
 use sandbox::Sandbox;
 use sandbox::Spec;
+use sandbox::operation::Answer;
+use sandbox::operation::Operation;
 use serde_json::Value;
 use serde_json::json;
 use store::Follower;
@@ -200,6 +203,10 @@ pub(crate) struct Hands {
     started: watch::Sender<Vec<String>>,
     /// What the sandboxes can prove.
     pub(crate) sole_since: Arc<Mutex<Option<Timestamp>>>,
+    /// While set, the back end does not stand by yet.
+    pub(crate) is_starting: watch::Sender<bool>,
+    /// Set once the harness has waited for it.
+    pub(crate) is_awaited: watch::Sender<bool>,
     /// While set, calls do not reach the sandbox.
     pub(crate) is_out_of_reach: watch::Sender<bool>,
     /// Sessions whose sandboxes run.
@@ -261,6 +268,12 @@ impl Backend for Hands {
         }
         self.files.lock().unwrap().entry(spec.session.clone()).or_default();
         Ok(Arc::new(self.clone()))
+    }
+
+    async fn stand_by(&self) -> std::result::Result<(), sandbox::Error> {
+        self.is_awaited.send_replace(true);
+        self.is_starting.subscribe().wait_for(|is_starting| !is_starting).await.unwrap();
+        Ok(())
     }
 
     async fn adopt(&self, _session: &SessionId) -> std::result::Result<Adopted, sandbox::Error> {
@@ -342,6 +355,15 @@ impl Sandbox for Hands {
 
     async fn acknowledge(&self, _ids: &[EventId]) -> std::result::Result<(), sandbox::Error> {
         Ok(())
+    }
+
+    async fn operate(
+        &self,
+        _: Option<&EventId>,
+        operation: Operation,
+        _: Option<Output>,
+    ) -> std::result::Result<Answer, sandbox::Error> {
+        panic!("no turn performs {operation:?}")
     }
 
     async fn rest(&self) -> std::result::Result<(), sandbox::Error> {

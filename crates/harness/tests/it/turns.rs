@@ -2,6 +2,7 @@
 
 use api::event_kinds::EventKind;
 use api::sessions::SessionStatus;
+use api::time::Clock;
 use harness::Error;
 use serde_json::Value;
 use serde_json::json;
@@ -36,12 +37,12 @@ async fn a_text_turn_ends_idle_with_its_lease_given_back() {
 }
 
 #[tokio::test]
-async fn calls_of_one_reply_run_side_by_side_and_their_results_go_back_to_the_model() {
+async fn calls_that_only_read_run_side_by_side_and_their_results_go_back_in_the_order_of_the_calls() {
     let stage = Stage::new().await;
     let session = stage.session().await;
     let two = Reply::message()
-        .tool_use("toolu_a", "bash", &json!({"command": "a"}))
-        .tool_use("toolu_b", "bash", &json!({"command": "b"}))
+        .tool_use("toolu_a", "read", &json!({"command": "a"}))
+        .tool_use("toolu_b", "read", &json!({"command": "b"}))
         .stop("tool_use");
     stage.model.push(two);
     stage.model.push(Reply::saying("both done"));
@@ -52,13 +53,12 @@ async fn calls_of_one_reply_run_side_by_side_and_their_results_go_back_to_the_mo
     stage.until(&session, "session.status_idle", 1).await;
     let second = stage.model.request(1).await.json();
     let results = second["messages"][2]["content"].as_array().unwrap();
-    let mut told: Vec<(&str, &str)> = results
+    let told: Vec<(&str, &str)> = results
         .iter()
         .map(|result| {
             (result["tool_use_id"].as_str().unwrap(), result["content"][0]["text"].as_str().unwrap())
         })
         .collect();
-    told.sort_unstable();
     assert_eq!(told, [("toolu_a", "A"), ("toolu_b", "B")]);
 }
 
@@ -294,6 +294,26 @@ async fn a_call_that_certainly_never_reached_the_sandbox_is_run_after_a_restart(
     stage.until(&session, "session.status_idle", 1).await;
     assert_eq!(stage.hands.started(), ["late"]);
     assert_eq!(text_of(&stage.events(&session, "agent.tool_result").await[0]), "ran once");
+}
+
+#[tokio::test]
+async fn no_call_is_wanted_before_the_back_end_can_prove_that_it_was_never_begun() {
+    let stage = Stage::new().await;
+    let session = stage.session().await;
+    stage.hands.is_starting.send_replace(true);
+    stage.model.push(bash("toolu_a", "early"));
+    stage.model.push(Reply::saying("done"));
+    stage.say(&session, "go").await;
+    let mut is_awaited = stage.hands.is_awaited.subscribe();
+    let awaited = is_awaited.wait_for(|is_awaited| *is_awaited);
+    tokio::time::timeout(std::time::Duration::from_secs(20), awaited).await.unwrap().unwrap();
+    assert!(stage.events(&session, "agent.tool_use").await.is_empty());
+    let stood_by_at = Clock::system().now();
+    stage.hands.is_starting.send_replace(false);
+    stage.hands.until_started(1).await;
+    let log = stage.log(&session).await;
+    let intent = log.iter().find(|entry| entry.kind == EventKind::AgentToolUse).unwrap();
+    assert!(intent.created_at >= stood_by_at, "{:?}", intent.created_at);
 }
 
 #[tokio::test]

@@ -14,13 +14,23 @@ use sandbox::Call;
 use sandbox::Error;
 use sandbox::LayerName;
 use sandbox::Outcome;
+use sandbox::Output;
 use sandbox::Recall;
 use sandbox::Report;
 use sandbox::Root;
 use sandbox::Sandbox;
 use sandbox::Spec;
-use serde_json::Value;
+use sandbox::operation::Answer;
+use sandbox::operation::Captured;
+use sandbox::operation::End;
+use sandbox::operation::Exited;
+use sandbox::operation::FileKind;
+use sandbox::operation::Metadata;
+use sandbox::operation::Operation;
+use sandbox::operation::Stream;
 use tokio::sync::watch;
+
+const FILE: Metadata = Metadata { kind: FileKind::File, bytes: 0, modified_micros: 0, mode: 0o700, inode: 1 };
 
 #[derive(Clone)]
 pub(crate) struct Works {
@@ -128,24 +138,37 @@ impl Backend for Works {
 
 #[async_trait]
 impl Sandbox for Works {
-    async fn execute(&self, call: &Call) -> Result<Outcome, Error> {
-        let input: Value = serde_json::from_str(call.input.get()).unwrap();
-        let command = input["command"].as_str().unwrap().to_owned();
-        let text = if command.contains("mkfifo") {
-            self.seen.lock().unwrap().steps.push(command);
-            self.started.send_modify(|started| *started += 1);
-            "(no output)".to_owned()
-        } else if command.contains("build-status:") {
-            self.gate.subscribe().wait_for(|is_open| *is_open).await.unwrap();
-            format!("build-status: {}", self.seen.lock().unwrap().status)
-        } else if command.contains("tail -c") {
-            self.seen.lock().unwrap().log.clone()
-        } else if command.contains("sources.list") {
-            self.seen.lock().unwrap().managers.clone()
-        } else {
-            "done".to_owned()
+    async fn execute(&self, _: &Call) -> Result<Outcome, Error> {
+        Ok(Outcome { content: vec![text_block("done")], is_error: false })
+    }
+
+    async fn operate(
+        &self,
+        _: Option<&EventId>,
+        operation: Operation,
+        output: Option<Output>,
+    ) -> Result<Answer, Error> {
+        let exec = match operation {
+            Operation::Exec(exec) => exec,
+            Operation::WriteFile(write) => {
+                self.seen.lock().unwrap().steps.push(String::from_utf8(write.content).unwrap());
+                return Ok(Answer::Written(FILE));
+            }
+            Operation::ReadFile(_) | Operation::ListFiles(_) => panic!("builds do not read files"),
         };
-        Ok(Outcome { content: vec![text_block(&text)], is_error: false })
+        let mut printed = String::new();
+        let mut end = End::Status(0);
+        if let Some(output) = output {
+            printed = self.seen.lock().unwrap().log.clone();
+            output(Stream::Stdout, printed.as_bytes());
+            self.started.send_modify(|started| *started += 1);
+            self.gate.subscribe().wait_for(|is_open| *is_open).await.unwrap();
+            end = End::Status(self.seen.lock().unwrap().status);
+        } else if exec.arguments.concat().contains("sources.list") {
+            printed.clone_from(&self.seen.lock().unwrap().managers);
+        }
+        let stdout = Captured { bytes_total: printed.len() as u64, tail: printed.into_bytes() };
+        Ok(Answer::Exited(Exited { end, stdout, stderr: Captured::default() }))
     }
 
     async fn recall(&self, _: &EventId) -> Result<Recall, Error> {

@@ -34,7 +34,7 @@ impl Backend for Docker {
     async fn provision(&self, spec: &Spec) -> Result<Arc<dyn Sandbox>, Error> {
         Self::check(spec)?;
         let _turn = self.turns.take(&spec.session).await;
-        self.note_policy(spec)?;
+        self.note_policy(spec).await?;
         if let Some(connection) = self.connected(&spec.session) {
             return Ok(connection);
         }
@@ -86,6 +86,7 @@ impl Backend for Docker {
         self.forget(session);
         if keep_files {
             self.network.close(session, false);
+            self.network.release(session);
             return self.engine.kill(session).await;
         }
         self.discard(session).await

@@ -191,7 +191,8 @@ impl Docker {
         let given = spec.map(|spec| hand_spec(spec, bounds_disk));
         match door::meet(&self.engine, &self.files, session, given.as_ref(), rings).await? {
             Met::Serving { stream, listeners, since } => {
-                self.admit_to_network(session, spec, listeners).map_err(|error| set_up(session, &error))?;
+                let admitted = self.admit_to_network(session, spec, listeners).await;
+                admitted.map_err(|error| set_up(session, &error))?;
                 let opened = Connection::open(session.clone(), since, stream);
                 Ok(Some(opened.map_err(|error| set_up(session, &error))?))
             }
@@ -205,7 +206,7 @@ impl Docker {
     }
 
     /// Lets a container out, as far as its session may: as the specification says, or else as it last said.
-    fn admit_to_network(
+    async fn admit_to_network(
         &self,
         session: &SessionId,
         spec: Option<&Spec>,
@@ -214,23 +215,24 @@ impl Docker {
         if listeners.is_empty() {
             return Ok(());
         }
-        let policy = match spec {
-            Some(spec) => spec.network.clone(),
-            None => self.files.read_policy(session)?.map(Arc::new),
+        let has_network = match spec {
+            // The process was told when the specification came.
+            Some(spec) => spec.network.is_some(),
+            None => match self.files.read_policy(session)? {
+                Some(policy) => self.network.grant(session, &Arc::new(policy)).await.map(|()| true)?,
+                None => false,
+            },
         };
-        match policy {
-            Some(policy) => self.network.admit(session, listeners, policy),
-            None => Ok(()),
-        }
+        if has_network { self.network.admit(session, listeners) } else { Ok(()) }
     }
 
     /// Takes note of what a session may reach, for containers that run and for servers to come.
-    fn note_policy(&self, spec: &Spec) -> Result<(), Error> {
+    async fn note_policy(&self, spec: &Spec) -> Result<(), Error> {
         let Some(policy) = &spec.network else { return Ok(()) };
         let written = self.files.write_policy(&spec.session, policy);
         written.map_err(|error| set_up(&spec.session, &error))?;
-        self.network.change(&spec.session, policy);
-        Ok(())
+        let granted = self.network.grant(&spec.session, policy).await;
+        granted.map_err(|error| set_up(&spec.session, &error))
     }
 
     /// Where the files lie that are shown in a folder.
@@ -259,6 +261,7 @@ impl Docker {
     /// Removes all there is of a session.
     async fn discard(&self, session: &SessionId) -> Result<(), Error> {
         self.network.close(session, true);
+        self.network.release(session);
         self.engine.remove(session).await?;
         self.files.remove(session).map_err(|error| set_up(session, &error))
     }

@@ -1,24 +1,25 @@
 //! The network of sandboxes in containers: the process that is their only door to it, started here, given the listeners of
-//! each container and what its session may reach, and started anew when it dies. Connections wait meanwhile.
+//! each container and, by its own channel, what sessions may reach, and started anew when it dies. Connections wait
+//! meanwhile.
 //!
 //! It ends with this server. The hands keep their listeners and give them to the next one.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::fs::Permissions;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use api::ids::SessionId;
+use egress::Channel;
+use egress::Grant;
 use egress::Policy;
 use egress::wire::Order;
 use tokio::process::Child;
@@ -41,61 +42,60 @@ pub(super) struct Network {
     data_dir: PathBuf,
     state: Arc<Mutex<State>>,
     keeper: Mutex<Option<Task>>,
+    channel: Channel,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    doors: HashMap<SessionId, Door>,
+    /// The listeners of each container.
+    doors: HashMap<SessionId, Vec<OwnedFd>>,
     /// To the process that runs.
     control: Option<OwnedFd>,
-}
-
-/// What a container has to do with the network.
-#[derive(Debug)]
-struct Door {
-    listeners: Vec<OwnedFd>,
-    policy: Arc<Policy>,
 }
 
 /// What a process is started with.
 struct Parts {
     arguments: Vec<String>,
-    servers: OwnedFd,
     folder: File,
 }
 
 impl Network {
     pub(super) fn new(config: &Config) -> Self {
         let (program, data_dir) = (config.program.clone(), config.data_dir.clone());
-        Self { program, data_dir, state: Arc::default(), keeper: Mutex::default() }
+        let channel = Channel::open(&data_dir);
+        Self { program, data_dir, state: Arc::default(), keeper: Mutex::default(), channel }
+    }
+
+    /// Tells the process, which is started if none runs, what a session may reach from now on.
+    pub(super) async fn grant(&self, session: &SessionId, policy: &Arc<Policy>) -> io::Result<()> {
+        self.begin()?;
+        let granted = self.channel.grant(session, Arc::new(Grant::from(Arc::clone(policy)))).await;
+        granted.map_err(io::Error::other)
     }
 
     /// Lets the connections of a container out, as far as its session may.
-    pub(super) fn admit(
-        &self,
-        session: &SessionId,
-        listeners: Vec<OwnedFd>,
-        policy: Arc<Policy>,
-    ) -> io::Result<()> {
+    pub(super) fn admit(&self, session: &SessionId, listeners: Vec<OwnedFd>) -> io::Result<()> {
         {
             let mut state = lock(&self.state);
-            state.doors.insert(session.clone(), Door { listeners, policy });
+            state.doors.insert(session.clone(), listeners);
             state.open(session);
         }
+        self.begin()
+    }
+
+    /// The session reaches nothing any more: its container is to end.
+    pub(super) fn release(&self, session: &SessionId) {
+        self.channel.release(session);
+    }
+
+    /// Keeps a process running from now on.
+    fn begin(&self) -> io::Result<()> {
         let mut keeper = lock(&self.keeper);
         if keeper.is_none() {
             let parts = self.parts()?;
             *keeper = Some(Task::start(keep(self.program.clone(), parts, Arc::clone(&self.state))));
         }
         Ok(())
-    }
-
-    /// The session may reach something else from now on.
-    pub(super) fn change(&self, session: &SessionId, policy: &Arc<Policy>) {
-        let mut state = lock(&self.state);
-        let Some(door) = state.doors.get_mut(session).filter(|door| door.policy != *policy) else { return };
-        door.policy = Arc::clone(policy);
-        state.tell(&Order::Change { session: session.clone(), policy: policy.as_ref().clone() }, &[]);
     }
 
     /// The container has ended; the session too, if it is to be forgotten.
@@ -107,7 +107,7 @@ impl Network {
     }
 
     fn parts(&self) -> io::Result<Parts> {
-        let path = self.data_dir.join("egress");
+        let path = self.data_dir.join(egress::wire::FOLDER);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
         let (own, _) = process::ids();
         let mut arguments = ["egress", "--peer", &own.to_string()].map(str::to_owned).to_vec();
@@ -117,28 +117,15 @@ impl Network {
             std::os::unix::fs::chown(&path, Some(owners::EGRESS), Some(owners::EGRESS))?;
         }
         let folder = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
-        Ok(Parts { arguments, servers: self.listen()?, folder })
-    }
-
-    /// The socket where servers ask. It gets its permissions in a folder that nobody else enters, and then its place: the
-    /// mask of permissions belongs to all threads of this process.
-    fn listen(&self) -> io::Result<OwnedFd> {
-        let private = self.data_dir.join("docker");
-        let name = format!("{}.new", egress::wire::SOCKET);
-        let new = private.join(&name);
-        drop(std::fs::remove_file(&new));
-        let listener = socket::listen_at(&private, &name)?;
-        std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
-        std::fs::rename(new, self.data_dir.join(egress::wire::SOCKET))?;
-        Ok(listener)
+        Ok(Parts { arguments, folder })
     }
 }
 
 impl State {
     fn open(&self, session: &SessionId) {
-        let Some(Door { listeners, policy }) = self.doors.get(session) else { return };
+        let Some(listeners) = self.doors.get(session) else { return };
         let fds: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
-        self.tell(&Order::Open { session: session.clone(), policy: policy.as_ref().clone() }, &fds);
+        self.tell(&Order::Open { session: session.clone() }, &fds);
     }
 
     /// One that does not take what it is told is of no use: its orders end, and so does it; the next one is told everything.
@@ -174,7 +161,7 @@ async fn keep(program: PathBuf, parts: Parts, state: Arc<Mutex<State>>) {
 
 fn start(program: &std::path::Path, parts: &Parts) -> io::Result<(Child, OwnedFd)> {
     let (control, theirs) = socket::message_pair()?;
-    let fds = [theirs.as_fd(), parts.servers.as_fd(), parts.folder.as_fd()];
+    let fds = [theirs.as_fd(), parts.folder.as_fd()];
     let mut command = tokio::process::Command::new(program);
     command.args(&parts.arguments).env_clear().current_dir("/").stdin(std::process::Stdio::null());
     let raised = execute::hand_down(&mut command, &fds)?;

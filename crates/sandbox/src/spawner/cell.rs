@@ -5,12 +5,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Instant;
 
 use api::ids::SessionId;
 use hand::protocol::control;
-use serde_json::value::RawValue;
 
 use super::egress::Door;
 use super::group::Group;
@@ -94,8 +92,6 @@ pub(super) struct Plan {
     pub(super) kind: Kind,
     /// What is mounted in it from its start.
     pub(super) mounts: Vec<Mount>,
-    /// What its session may reach.
-    pub(super) policy: Option<Arc<RawValue>>,
     pub(super) alive_max: usize,
 }
 

@@ -1,7 +1,7 @@
-//! The process that is the only door to the network: started here, given the listeners of each sandbox and what its
-//! session may reach, and started anew when it dies. Sandboxes go on meanwhile; their connections wait to be accepted.
+//! The process that is the only door to the network: started here, given the listeners of each sandbox, and started anew
+//! when it dies. Sandboxes go on meanwhile; their connections wait to be accepted.
 //!
-//! What a session may reach is text of the server's that is passed on unread.
+//! What a session may reach, and its secrets, go from the server to that process directly: nothing of them is seen here.
 
 use std::fs::File;
 use std::io;
@@ -10,13 +10,11 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use api::ids::SessionId;
-use serde::Serialize;
-use serde_json::value::RawValue;
+use egress::wire::Order;
 
 use super::files;
 use super::log;
@@ -37,20 +35,6 @@ const END_MAX_MS: i32 = 1_000;
 pub(super) struct Door {
     /// The sockets in its network namespace that catch what goes out. None without a network.
     pub(super) listeners: Vec<OwnedFd>,
-    /// What its session may reach.
-    pub(super) policy: Option<Arc<RawValue>>,
-}
-
-/// An [`egress::wire::Order`] whose policy is passed on unread.
-#[derive(Debug, Serialize)]
-struct Order<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    session: &'a SessionId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    forget: Option<bool>,
 }
 
 /// The process, and what the next one needs.
@@ -58,15 +42,14 @@ struct Order<'a> {
 pub(super) struct Egress {
     arguments: Vec<String>,
     folder: File,
-    servers: OwnedFd,
     running: Option<(Child, OwnedFd)>,
     start_at: Instant,
 }
 
 impl Egress {
-    /// Makes its folder and its socket in a data folder. It starts when time passes.
+    /// Makes its folder in a data folder. It starts when time passes.
     pub(super) fn open(mode: Mode, data_dir: &Path) -> io::Result<Self> {
-        let path = data_dir.join("egress");
+        let path = data_dir.join(egress::wire::FOLDER);
         files::make_folder(&path, 0o700)?;
         let (peer, _) = process::ids();
         let mut arguments = ["journeyman", "egress", "--peer", &peer.to_string()].map(str::to_owned).to_vec();
@@ -76,8 +59,7 @@ impl Egress {
             std::os::unix::fs::chown(&path, Some(owners::EGRESS), Some(owners::EGRESS))?;
         }
         let folder = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
-        let servers = socket::listen(data_dir, egress::wire::SOCKET)?;
-        Ok(Self { arguments, folder, servers, running: None, start_at: Instant::now() })
+        Ok(Self { arguments, folder, running: None, start_at: Instant::now() })
     }
 
     /// The process to watch.
@@ -110,7 +92,7 @@ impl Egress {
 
     fn start(&self) -> io::Result<(Child, OwnedFd)> {
         let (control, theirs) = socket::message_pair()?;
-        let fds = [theirs.as_fd(), self.servers.as_fd(), self.folder.as_fd()];
+        let fds = [theirs.as_fd(), self.folder.as_fd()];
         Ok((execute::this_program(&self.arguments, &fds)?, control))
     }
 
@@ -136,26 +118,21 @@ impl Egress {
         drop(child.reap(true));
     }
 
-    /// Lets the connections of a sandbox out, as far as its session may.
+    /// Passes on the listeners of a sandbox.
     pub(super) fn admit(&mut self, session: &SessionId, door: &Door) {
-        if let (Some(policy), false) = (&door.policy, door.listeners.is_empty()) {
+        if !door.listeners.is_empty() {
             let fds: Vec<BorrowedFd<'_>> = door.listeners.iter().map(AsFd::as_fd).collect();
-            self.tell(&Order { kind: "open", session, policy: Some(policy), forget: None }, &fds);
+            self.tell(&Order::Open { session: session.clone() }, &fds);
         }
-    }
-
-    /// The session may reach something else from now on.
-    pub(super) fn change(&mut self, session: &SessionId, policy: &RawValue) {
-        self.tell(&Order { kind: "change", session, policy: Some(policy), forget: None }, &[]);
     }
 
     /// The sandbox is no more; nor is the session, if it is to be forgotten.
     pub(super) fn close(&mut self, session: &SessionId, forget: bool) {
-        self.tell(&Order { kind: "close", session, policy: None, forget: Some(forget) }, &[]);
+        self.tell(&Order::Close { session: session.clone(), forget }, &[]);
     }
 
     /// One that does not take what it is told is of no use: it is ended, and the next one is told everything.
-    fn tell(&mut self, order: &Order<'_>, fds: &[BorrowedFd<'_>]) {
+    fn tell(&mut self, order: &Order, fds: &[BorrowedFd<'_>]) {
         let Some((child, control)) = &self.running else { return };
         let bytes = serde_json::to_vec(order).expect("plain data with text keys becomes JSON");
         if let Err(error) = socket::send(control.as_fd(), &bytes, fds) {

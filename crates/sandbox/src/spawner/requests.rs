@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use api::ids::SessionId;
 use hand::confine::UNMAPPABLE;
-use serde_json::value::RawValue;
 
 use super::cell::After;
 use super::cell::Cell;
@@ -38,8 +36,8 @@ impl Spawner {
     /// Does what a client asks, now or as soon as it can be done.
     pub(super) fn answer(&mut self, waiter: Waiter, ask: Ask, attached: Option<OwnedFd>) {
         match ask {
-            Ask::Provision { session, kind, mounts, policy, alive_max } => {
-                self.provision(waiter, Plan { session, kind, mounts, policy, alive_max });
+            Ask::Provision { session, kind, mounts, alive_max } => {
+                self.provision(waiter, Plan { session, kind, mounts, alive_max });
             }
             Ask::Adopt { session } => self.adopt(waiter, &session),
             Ask::End { session, keep_files } => self.end(waiter, &session, keep_files),
@@ -104,18 +102,9 @@ impl Spawner {
             Some(State::Starting { waiting, .. }) => waiting.push(waiter),
             Some(State::Running) => {
                 let session = plan.session.clone();
-                self.change(&session, plan.policy.as_ref());
                 self.connect(waiter, &session, After::Provision { waiter, plan });
             }
             Some(State::Ending { after }) => after.push(After::Provision { waiter, plan }),
-        }
-    }
-
-    /// What a session may reach may have changed since its sandbox was made.
-    fn change(&mut self, session: &SessionId, policy: Option<&Arc<RawValue>>) {
-        if let (Some(cell), Some(policy)) = (self.cells.get_mut(session), policy) {
-            cell.door.policy = Some(Arc::clone(policy));
-            self.egress.change(session, policy);
         }
     }
 
@@ -187,7 +176,7 @@ impl Spawner {
                 } else {
                     State::Starting { deadline, waiting, is_spare, walls_stand: is_up }
                 };
-                let door = Door { listeners, policy: plan.policy.clone() };
+                let door = Door { listeners };
                 let cell = Cell {
                     child,
                     control,

@@ -6,6 +6,7 @@
 //! for as long as this spawner lives.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use api::ids::SessionId;
 use api::time::Clock;
@@ -20,6 +21,8 @@ const READING_MICROS_MAX: i64 = 2_000;
 const READINGS_MAX: usize = 5;
 /// A change of distance that is no error of reading.
 const STEP_MICROS_MIN: i64 = 10_000;
+/// By how much a proof may be dated too late.
+const ROUNDING: Duration = Duration::from_micros((STEP_MICROS_MIN + READING_MICROS_MAX).unsigned_abs());
 
 /// What is known of the ends of sandboxes.
 #[derive(Debug)]
@@ -33,10 +36,13 @@ pub(super) struct Vacancies {
 }
 
 impl Vacancies {
-    /// Knows that nothing has run under this spawner yet, and that nothing outlived the one before it.
+    /// Knows that nothing has run under this spawner yet, and that nothing outlived the one before it. Returns once the
+    /// proof covers every call that is wanted from now on, rounding included.
     pub(super) fn new(clock: Clock) -> Self {
         let distance = distance(&clock);
-        Self { clock, distance, floor: process::since_boot_micros(), ends: HashMap::new() }
+        let floor = process::since_boot_micros();
+        std::thread::sleep(ROUNDING);
+        Self { clock, distance, floor, ends: HashMap::new() }
     }
 
     /// A sandbox of the session is no more.

@@ -1,5 +1,6 @@
 //! A server goes, another comes, and the work goes on.
 
+use api::time::Clock;
 use sandbox::Backend;
 use sandbox::Embedded;
 use sandbox::Recall;
@@ -86,4 +87,14 @@ async fn a_call_that_is_cancelled_ends_with_a_result() {
     assert!(outcome.unwrap().is_error);
     let unknown = hands.event();
     assert!(matches!(hands.sandbox.recall(&unknown).await.unwrap(), Recall::Unknown));
+}
+
+#[tokio::test]
+async fn what_is_wanted_once_the_back_end_stands_by_is_proven_to_be_unbegun() {
+    let ground = Ground::new();
+    let spec = ground.spec();
+    ground.backend.stand_by().await.unwrap();
+    let wanted_at = Clock::system().now();
+    let since = ground.backend.adopt(&spec.session).await.unwrap().sole_since;
+    assert!(since.is_some_and(|since| since < wanted_at), "{since:?} is not before {wanted_at:?}");
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use egress::Client;
 use egress::Policy;
+use egress::Reports;
 use egress::policy::HostPattern;
 use egress::policy::HostRule;
 use egress::policy::Reason;
@@ -68,7 +68,7 @@ async fn an_allowed_host_is_reached_and_another_is_refused_by_name() {
         assert!(said.ends_with("hello"), "{said}");
         let said = hands.bash(&ask("blocked.test", 80)).await;
         assert!(said.starts_with("HTTP/1.1 403") && said.contains("blocked.test"), "{said}");
-        let report = Client::open(ground.data_dir()).report(&spec.session).await.unwrap().unwrap();
+        let report = Reports::open(ground.data_dir()).report(&spec.session).await.unwrap().unwrap();
         assert_eq!((report.totals.allowed, report.totals.refused), (1, 1), "{report:?}");
     }
 }
@@ -125,7 +125,7 @@ async fn a_changed_policy_holds_and_a_killed_egress_process_is_replaced() {
     let hands = ground.provision(&changed).await;
     assert!(hands.bash(&ask("two.test", 80)).await.ends_with("hello"));
     assert!(hands.bash(&ask("one.test", 80)).await.starts_with("HTTP/1.1 403"));
-    let report = Client::open(ground.data_dir()).report(&spec.session).await.unwrap().unwrap();
+    let report = Reports::open(ground.data_dir()).report(&spec.session).await.unwrap().unwrap();
     assert_eq!((report.totals.allowed, report.totals.refused), (3, 1), "it outlives the process: {report:?}");
     ground.backend.destroy(&spec.session, false).await.unwrap();
     until("it is forgotten", || {

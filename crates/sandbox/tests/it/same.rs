@@ -6,6 +6,7 @@ mod calls;
 mod layers;
 mod life;
 mod network;
+mod operations;
 
 use std::path::Path;
 
@@ -70,6 +71,9 @@ pub(crate) async fn work(on: &Subject<'_>) {
     calls::file_tools_work_on_the_files_of_the_sandbox(on).await;
     calls::a_large_call_passes_and_an_oversized_one_is_refused(on).await;
     calls::many_first_calls_at_once_get_their_results(on).await;
+    operations::a_program_runs_once_per_id_and_streams_its_output(on).await;
+    operations::a_program_is_ended_when_its_time_is_over_or_nobody_wants_it(on).await;
+    operations::files_are_written_read_and_listed(on).await;
     bounds::a_memory_hog_dies_and_its_session_lives(on).await;
     bounds::a_fork_bomb_stays_in_its_sandbox(on).await;
     bounds::shared_memory_is_smaller_than_memory(on).await;

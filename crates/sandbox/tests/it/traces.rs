@@ -92,6 +92,7 @@ fn left(data_dir: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for folder in ["sandboxes", "incoming", "trash", "egress", "layers"] {
         let names = std::fs::read_dir(data_dir.join(folder)).unwrap().flatten();
+        let names = names.filter(|entry| entry.file_name() != egress::wire::SOCKET);
         all.extend(names.map(|entry| format!("{folder}/{}", entry.file_name().to_string_lossy())));
     }
     all

@@ -10,6 +10,7 @@ mod environments;
 mod events;
 mod extensions;
 mod health;
+mod metrics;
 mod models;
 mod requests;
 mod server;

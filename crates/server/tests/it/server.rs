@@ -44,6 +44,13 @@ delay_ms = 3600000
 text = "never said"
 
 [[rule]]
+when = { user = "work" }
+[[rule.reply]]
+call = [{ tool = "bash", input = { command = "true" } }]
+[[rule.reply]]
+text = "It cannot be done."
+
+[[rule]]
 when = { user = "think" }
 [[rule.reply]]
 thinking = "Hm."

@@ -359,9 +359,10 @@ async fn append(server: &Server, session: &SessionRecord, title: &str, bytes: us
     };
     let append = Append {
         session: session.key,
-        fence: Fence::Client { claim: None },
+        fence: Fence::Client { claim: None, answers: Vec::new() },
         entries: vec![entry],
         patch: Patch::default(),
+        jobs: Vec::new(),
         expected_head: None,
     };
     server.store.append(append).await.unwrap();

@@ -168,14 +168,12 @@ pub(crate) async fn query(pool: &Pool, op: &'static str, stmt: &Stmt) -> Result<
 
 async fn try_query(pool: &Pool, stmt: &Stmt) -> Result<Vec<Row>, Failure> {
     let client = pool.get().await?;
-    match timeout(silence_max(pool), read_rows(&client, stmt)).await {
-        Ok(rows) => rows,
-        Err(_) => {
-            // The next caller gets another connection, which may lead to another server.
-            drop(Object::take(client));
-            Err(Failure::Refused("the database did not answer in time".into()))
-        }
+    if let Ok(rows) = timeout(silence_max(pool), read_rows(&client, stmt)).await {
+        return rows;
     }
+    // The next caller gets another connection, which may lead to another server.
+    drop(Object::take(client));
+    Err(Failure::Refused("the database did not answer in time".into()))
 }
 
 /// How long a connection of the pool may be silent: as long as one is waited for.
@@ -202,13 +200,11 @@ async fn read_rows(client: &Object, stmt: &Stmt) -> Result<Vec<Row>, Failure> {
 /// One attempt at a batch. Statements up to one that demands a number of rows are sent together.
 pub(crate) async fn commit(pool: &Pool, batch: &Batch) -> Result<Outcome, Failure> {
     let mut client = pool.get().await?;
-    match timeout(silence_max(pool), try_commit(&mut client, batch)).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            drop(Object::take(client));
-            Err(Failure::Unknown("the database did not answer in time".into()))
-        }
+    if let Ok(outcome) = timeout(silence_max(pool), try_commit(&mut client, batch)).await {
+        return outcome;
     }
+    drop(Object::take(client));
+    Err(Failure::Unknown("the database did not answer in time".into()))
 }
 
 async fn try_commit(client: &mut Object, batch: &Batch) -> Result<Outcome, Failure> {

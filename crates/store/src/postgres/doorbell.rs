@@ -25,7 +25,11 @@ use crate::log;
 
 /// The channel that every writer rings.
 pub(crate) const CHANNEL: &str = "journeyman_entries";
-/// Payload that stands for more sessions than fit.
+/// Tells other nodes of a job.
+pub(crate) const ANNOUNCE_JOB: &str = "NOTIFY journeyman_entries, 'jobs'";
+/// What a payload says of jobs.
+const JOBS: &str = "jobs";
+/// Payload that stands for more sessions than fit, and for jobs.
 pub(crate) const EVERYTHING: &str = "*";
 
 #[derive(Clone)]
@@ -74,10 +78,14 @@ impl Doorbell {
         if notification.process_id() == self.writer_process.load(Ordering::Relaxed) {
             return;
         }
-        if notification.payload() == EVERYTHING {
+        let payload = notification.payload();
+        if payload == EVERYTHING || payload.split(',').any(|item| item == JOBS) {
+            self.hub.announce_job();
+        }
+        if payload == EVERYTHING {
             return self.look().await;
         }
-        for (session, head) in read_payload(notification.payload()) {
+        for (session, head) in read_payload(payload) {
             catch_up(&self.pool, &self.hub, session, head).await;
         }
     }
@@ -146,9 +154,9 @@ pub(crate) async fn catch_up(pool: &Pool, hub: &Hub, session: i64, head: i64) {
     }
 }
 
-/// Sessions and their heads, `7=12,9=3`; [`EVERYTHING`] when they do not fit.
-pub(crate) fn write_payload(heads: impl Iterator<Item = (i64, i64)>) -> String {
-    let mut payload = String::new();
+/// Sessions and their heads, `7=12,9=3`, after [`JOBS`] when there are new ones; [`EVERYTHING`] when they do not fit.
+pub(crate) fn write_payload(heads: impl Iterator<Item = (i64, i64)>, has_jobs: bool) -> String {
+    let mut payload = if has_jobs { JOBS.to_owned() } else { String::new() };
     for (session, head) in heads {
         if !payload.is_empty() {
             payload.push(',');
@@ -178,10 +186,10 @@ mod tests {
     #[test]
     fn a_payload_is_read_as_it_was_written_and_never_too_long() {
         let heads = [(7, 12), (9, 3)];
-        assert_eq!(read_payload(&write_payload(heads.into_iter())), heads);
-        assert_eq!(read_payload(&write_payload(std::iter::empty())), []);
-        assert_eq!(write_payload((0..2000).map(|n| (1_000_000 + n, 1_000_000))), EVERYTHING);
-        let longest = write_payload((0..490).map(|n| (1_000_000 + n, 1_000_000)));
+        assert_eq!(read_payload(&write_payload(heads.into_iter(), false)), heads);
+        assert_eq!(read_payload(&write_payload(std::iter::empty(), true)), []);
+        assert_eq!(write_payload((0..2000).map(|n| (1_000_000 + n, 1_000_000)), true), EVERYTHING);
+        let longest = write_payload((0..490).map(|n| (1_000_000 + n, 1_000_000)), true);
         assert!(longest.len() < 8000 && longest != EVERYTHING);
         assert_eq!(read_payload("nonsense,=,3=x"), []);
     }

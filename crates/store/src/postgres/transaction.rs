@@ -20,13 +20,17 @@ use super::doorbell;
 use super::failure::Failure;
 use crate::Append;
 use crate::Appended;
+use crate::NewJob;
 use crate::Patch;
 use crate::error::Error;
 use crate::fence::Head;
+use crate::jobs;
 use crate::log;
+use crate::threads;
+use crate::threads::ThreadChange;
 
 const LOCK: &str = "SELECT key, id, head, epoch, holder, lease_until, status, archived_at, runnable,
-    lease_now() FROM session WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE";
+    waiting, lease_now() FROM session WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE";
 const INSERT: &str = "INSERT INTO entry (session, seq, position, id, thread, kind, public, private, created_at,
     processed_at, processes) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[],
     $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::text[])";
@@ -38,12 +42,25 @@ const UPDATE: &str = "UPDATE session SET head = new.head, epoch = new.epoch, hol
     progress = COALESCE(new.progress, session.progress),
     title = CASE WHEN new.is_titled THEN new.title ELSE session.title END,
     metadata = COALESCE(new.metadata, session.metadata),
-    archived_at = COALESCE(new.archived_at, session.archived_at)
+    archived_at = COALESCE(new.archived_at, session.archived_at), waiting = new.waiting
     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
-    $9::text[], $10::bool[], $11::text[], $12::text[], $13::bigint[]) AS new (key, head, epoch, holder, lease_until,
-    runnable, status, progress, is_titled, title, metadata, archived_at) WHERE session.key = new.key";
+    $9::text[], $10::bool[], $11::text[], $12::text[], $13::bigint[], $14::text[]) AS new (key, head, epoch, holder, lease_until,
+    runnable, status, progress, is_titled, title, metadata, archived_at, waiting) WHERE session.key = new.key";
 const UPDATE_BODY: &str = "UPDATE session_body SET agent = new.agent
     FROM unnest($1::bigint[], $2::text[]) AS new (session, agent) WHERE session_body.session = new.session";
+const UPSERT_THREAD: &str = "INSERT INTO thread (session, id, agent, status, progress, created_at, updated_at, archived_at)
+    SELECT new.session, new.id, new.agent, new.status, new.progress, $1, $1, new.archived_at
+    FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+    AS new (session, id, agent, status, progress, archived_at)
+    ON CONFLICT (session, id) DO UPDATE SET agent = COALESCE(excluded.agent, thread.agent), status = excluded.status,
+    progress = excluded.progress, updated_at = excluded.updated_at,
+    archived_at = COALESCE(excluded.archived_at, thread.archived_at)";
+/// Ends where [`jobs::UNLESS_OPEN`] goes on.
+const ENSURE_JOBS: &str =
+    "INSERT INTO job (kind, key, workspace, node, body, run_at, created_at, attempts, epoch,
+    lease_until) SELECT kind, key, workspace, node, body, COALESCE(run_at, lease_now()), lease_now(), 0, 0, 0
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+    AS new (kind, key, workspace, node, body, run_at)";
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 
 /// A connection with the statements of appends prepared.
@@ -54,6 +71,8 @@ pub(crate) struct Link {
     process: Statement,
     update: Statement,
     update_body: Statement,
+    upsert_thread: Statement,
+    ensure_jobs: Statement,
     notify: Statement,
 }
 
@@ -76,6 +95,8 @@ impl Link {
             process: client.prepare(PROCESS).await?,
             update: client.prepare(UPDATE).await?,
             update_body: client.prepare(UPDATE_BODY).await?,
+            upsert_thread: client.prepare(UPSERT_THREAD).await?,
+            ensure_jobs: client.prepare(&format!("{ENSURE_JOBS} {}", jobs::UNLESS_OPEN)).await?,
             notify: client.prepare(NOTIFY).await?,
             client,
         })
@@ -111,7 +132,8 @@ impl Link {
             .iter()
             .zip(&results)
             .filter_map(|(append, result)| Some((*append, result.as_ref().ok()?)));
-        self.write(&Entries::of(admitted), &work, now).await?;
+        let jobs = Jobs::of(admitted.clone().flat_map(|(append, _)| &append.jobs));
+        self.write(&Entries::of(admitted), &jobs, &work, now).await?;
         Ok(results)
     }
 
@@ -132,6 +154,7 @@ impl Link {
     async fn write(
         &self,
         entries: &Entries<'_>,
+        jobs: &Jobs<'_>,
         work: &BTreeMap<i64, Work>,
         now: Timestamp,
     ) -> Result<(), Failure> {
@@ -139,15 +162,23 @@ impl Link {
         let bodies: (Vec<i64>, Vec<&str>) =
             work.iter().filter_map(|(key, work)| Some((*key, work.patch.agent.as_deref()?))).unzip();
         let longer = work.iter().filter(|(_, work)| work.is_longer).map(|(key, work)| (*key, work.head.head));
-        let payload = doorbell::write_payload(longer);
+        let payload = doorbell::write_payload(longer, !jobs.kind.is_empty());
         let notify: [&(dyn ToSql + Sync); 2] = [&doorbell::CHANNEL, &payload];
         let bodies_args: [&(dyn ToSql + Sync); 2] = [&bodies.0, &bodies.1];
         let (inserts, processes, updates) =
             (entries.inserts(), entries.processes(), sessions.updates(&now.0));
+        let threads = Threads::of(work);
+        let thread_args = threads.upserts(&now.0);
+        let ensures = jobs.ensures();
 
         let mut steps: Vec<(&Statement, &[&(dyn ToSql + Sync)])> = Vec::new();
         if !entries.seq.is_empty() {
             steps.push((&self.insert, &inserts));
+        }
+        if !jobs.kind.is_empty() {
+            steps.push((&self.ensure_jobs, &ensures));
+        }
+        if !payload.is_empty() {
             steps.push((&self.notify, &notify));
         }
         if !entries.done_seq.is_empty() {
@@ -156,6 +187,9 @@ impl Link {
         steps.push((&self.update, &updates));
         if !bodies.0.is_empty() {
             steps.push((&self.update_body, &bodies_args));
+        }
+        if !threads.id.is_empty() {
+            steps.push((&self.upsert_thread, &thread_args));
         }
         // The commit goes out with them: if one of them fails, the server makes it a rollback.
         let run = futures_util::future::join_all(
@@ -183,6 +217,7 @@ impl Work {
                 status: row.status("status of a session")?,
                 is_archived: row.optional_int("archiving of a session")?.is_some(),
                 runnable: row.int("runnable of a session")? != 0,
+                waiting: row.json("waiting calls of a session")?,
             };
             let now = row.int("clock of leases")?;
             Ok((key, Self { head, patch: Patch::default(), now, is_touched: false, is_longer: false }))
@@ -194,10 +229,23 @@ impl Work {
         let appended = self.head.admit(append, self.now)?;
         self.is_touched = true;
         self.is_longer |= !append.entries.is_empty();
-        // Status, lease and runnable are in the head already.
-        let Patch { status: _, progress, title, metadata, agent, archived_at, runnable: _, release: _ } =
-            &append.patch;
+        // Status, waiting calls, lease and runnable are in the head already.
+        let Patch {
+            status: _,
+            progress,
+            threads,
+            waiting: _,
+            title,
+            metadata,
+            agent,
+            archived_at,
+            runnable: _,
+            release: _,
+        } = &append.patch;
         let patch = &mut self.patch;
+        for change in threads {
+            threads::merge(&mut patch.threads, change);
+        }
         let later = |old: &mut Option<String>, new: &Option<String>| {
             if new.is_some() {
                 old.clone_from(new);
@@ -291,6 +339,41 @@ impl<'a> Entries<'a> {
     }
 }
 
+/// Jobs as columns. Of those with the same name the first counts, and all transactions write them in the order of their
+/// names, so that two never wait for each other.
+#[derive(Default)]
+struct Jobs<'a> {
+    kind: Vec<&'a str>,
+    key: Vec<&'a str>,
+    workspace: Vec<Option<&'a str>>,
+    node: Vec<Option<&'a str>>,
+    body: Vec<&'a str>,
+    run_at: Vec<Option<i64>>,
+}
+
+impl<'a> Jobs<'a> {
+    fn of(jobs: impl Iterator<Item = &'a NewJob>) -> Self {
+        let mut by_name = BTreeMap::new();
+        for job in jobs {
+            by_name.entry((&job.kind, &job.key)).or_insert(job);
+        }
+        let mut columns = Self::default();
+        for NewJob { kind, key, workspace, node, body, run_at } in by_name.into_values() {
+            columns.kind.push(kind);
+            columns.key.push(key);
+            columns.workspace.push(workspace.as_ref().map(Id::as_str));
+            columns.node.push(node.as_deref());
+            columns.body.push(body);
+            columns.run_at.push(run_at.map(|at| at.0));
+        }
+        columns
+    }
+
+    fn ensures(&self) -> [&(dyn ToSql + Sync); 6] {
+        [&self.kind, &self.key, &self.workspace, &self.node, &self.body, &self.run_at]
+    }
+}
+
 /// Rows of sessions as columns.
 #[derive(Default)]
 struct Sessions<'a> {
@@ -306,6 +389,7 @@ struct Sessions<'a> {
     title: Vec<Option<&'a str>>,
     metadata: Vec<Option<&'a str>>,
     archived_at: Vec<Option<i64>>,
+    waiting: Vec<String>,
 }
 
 impl<'a> Sessions<'a> {
@@ -324,11 +408,12 @@ impl<'a> Sessions<'a> {
             columns.title.push(patch.title.as_ref().and_then(Option::as_deref));
             columns.metadata.push(patch.metadata.as_deref());
             columns.archived_at.push(patch.archived_at.map(|at| at.0));
+            columns.waiting.push(api::entry::raw(&head.waiting).get().to_owned());
         }
         columns
     }
 
-    fn updates<'b>(&'b self, now: &'b i64) -> [&'b (dyn ToSql + Sync); 13] {
+    fn updates<'b>(&'b self, now: &'b i64) -> [&'b (dyn ToSql + Sync); 14] {
         [
             now,
             &self.key,
@@ -343,6 +428,39 @@ impl<'a> Sessions<'a> {
             &self.title,
             &self.metadata,
             &self.archived_at,
+            &self.waiting,
         ]
+    }
+}
+
+/// Changed threads as columns.
+#[derive(Default)]
+struct Threads<'a> {
+    session: Vec<i64>,
+    id: Vec<&'a str>,
+    agent: Vec<Option<&'a str>>,
+    status: Vec<&'a str>,
+    progress: Vec<&'a str>,
+    archived_at: Vec<Option<i64>>,
+}
+
+impl<'a> Threads<'a> {
+    fn of(work: &'a BTreeMap<i64, Work>) -> Self {
+        let mut columns = Self::default();
+        for (session, work) in work {
+            for ThreadChange { id, agent, status, progress, archived_at } in &work.patch.threads {
+                columns.session.push(*session);
+                columns.id.push(id.as_str());
+                columns.agent.push(agent.as_deref());
+                columns.status.push(status.as_str());
+                columns.progress.push(progress);
+                columns.archived_at.push(archived_at.map(|at| at.0));
+            }
+        }
+        columns
+    }
+
+    fn upserts<'b>(&'b self, now: &'b i64) -> [&'b (dyn ToSql + Sync); 7] {
+        [now, &self.session, &self.id, &self.agent, &self.status, &self.progress, &self.archived_at]
     }
 }

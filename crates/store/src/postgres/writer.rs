@@ -127,6 +127,9 @@ impl Writer {
     async fn finish(&self, requests: Vec<Request>, results: Vec<Result<Appended, Error>>) {
         for (request, result) in requests.into_iter().zip(results) {
             let Request { append, reply } = request;
+            if result.is_ok() && !append.jobs.is_empty() {
+                self.hub.announce_job();
+            }
             if let Ok(Appended { first, last, .. }) = &result
                 && let Offer::Behind(_) = self.hub.publish(append.session, *first, append.entries)
             {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::sessions::SessionStatus;
 use api::time::Clock;
+use api::time::Timestamp;
 use rusqlite::Connection;
 use rusqlite::ErrorCode;
 use rusqlite::OptionalExtension as _;
@@ -16,6 +17,8 @@ use tokio::sync::oneshot;
 use super::connection;
 use crate::Append;
 use crate::Appended;
+use crate::Patch;
+use crate::ThreadChange;
 use crate::backend::Batch;
 use crate::backend::Outcome;
 use crate::backend::Row;
@@ -23,6 +26,7 @@ use crate::backend::Stmt;
 use crate::error::Error;
 use crate::fence::Head;
 use crate::follow::Hub;
+use crate::jobs;
 use crate::limits;
 use crate::log;
 
@@ -54,7 +58,7 @@ pub(crate) enum Write {
 )]
 enum Ran {
     Append { append: Append, appended: Appended, reply: Reply<Appended> },
-    Commit { op: &'static str, rows: Vec<Vec<Row>>, reply: Reply<Outcome> },
+    Commit { op: &'static str, rows: Vec<Vec<Row>>, announces_job: bool, reply: Reply<Outcome> },
 }
 
 pub(crate) struct Writer {
@@ -176,7 +180,10 @@ impl Writer {
                 }
             },
             Write::Commit { op, batch, reply } => match self.batch(&batch) {
-                Ok(Outcome::Done(rows)) => (Some(Ran::Commit { op, rows, reply }), None),
+                Ok(Outcome::Done(rows)) => {
+                    let announces_job = batch.iter().any(|stmt| stmt.announces_job);
+                    (Some(Ran::Commit { op, rows, announces_job, reply }), None)
+                }
                 Ok(outcome) => {
                     reply.send(Ok(outcome)).ok();
                     (None, None)
@@ -222,7 +229,7 @@ impl Writer {
     }
 
     fn append(&self, append: &Append) -> Result<Appended, Refusal> {
-        let Append { session, entries, patch, .. } = append;
+        let Append { session, fence: _, entries, patch, jobs, expected_head: _ } = append;
         let now = self.clock.now();
         let Some(mut head) = self.head(*session)? else {
             return Err(Refusal::Refused(Error::not_found("session", session)));
@@ -262,37 +269,65 @@ impl Writer {
                 process.execute(params![entry.created_at.0, seq, processed.as_str(), session])?;
             }
         }
-        let mut update = self.connection.prepare_cached(
-            "UPDATE session SET head = $1, epoch = $2, holder = $3, lease_until = $4, runnable = $5, updated_at = $6,
-             status = $7, progress = COALESCE($8, progress), title = CASE WHEN $9 THEN $10 ELSE title END,
-             metadata = COALESCE($11, metadata), archived_at = COALESCE($12, archived_at) WHERE key = $13",
-        )?;
-        update.execute(params![
-            head.head,
-            head.epoch,
-            head.holder,
-            head.lease_until,
-            head.runnable,
-            now.0,
-            head.status.as_str(),
-            patch.progress,
-            patch.title.is_some(),
-            patch.title.as_ref().and_then(Option::as_ref),
-            patch.metadata,
-            patch.archived_at.map(|at| at.0),
-            session,
-        ])?;
+        self.update_row(*session, &head, patch, now)?;
+        for change in &patch.threads {
+            self.change_thread(*session, change, now)?;
+        }
         if let Some(agent) = &patch.agent {
             let mut update =
                 self.connection.prepare_cached("UPDATE session_body SET agent = $1 WHERE session = $2")?;
             update.execute(params![agent, session])?;
         }
+        for job in jobs {
+            connection::run(&self.connection, &jobs::ensure(job))?;
+        }
         Ok(appended)
+    }
+
+    fn update_row(&self, session: i64, head: &Head, patch: &Patch, now: Timestamp) -> rusqlite::Result<()> {
+        let mut update = self.connection.prepare_cached(
+            "UPDATE session SET head = $1, epoch = $2, holder = $3, lease_until = $4, runnable = $5, updated_at = $6,
+             status = $7, progress = COALESCE($8, progress), title = CASE WHEN $9 THEN $10 ELSE title END,
+             metadata = COALESCE($11, metadata), archived_at = COALESCE($12, archived_at), waiting = $13
+             WHERE key = $14",
+        )?;
+        update
+            .execute(params![
+                head.head,
+                head.epoch,
+                head.holder,
+                head.lease_until,
+                head.runnable,
+                now.0,
+                head.status.as_str(),
+                patch.progress,
+                patch.title.is_some(),
+                patch.title.as_ref().and_then(Option::as_ref),
+                patch.metadata,
+                patch.archived_at.map(|at| at.0),
+                api::entry::raw(&head.waiting).get(),
+                session,
+            ])
+            .map(drop)
+    }
+
+    fn change_thread(&self, session: i64, change: &ThreadChange, now: Timestamp) -> rusqlite::Result<()> {
+        let ThreadChange { id, agent, status, progress, archived_at } = change;
+        let mut upsert = self.connection.prepare_cached(
+            "INSERT INTO thread (session, id, agent, status, progress, created_at, updated_at, archived_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $6, $7) ON CONFLICT (session, id) DO UPDATE SET
+             agent = COALESCE(excluded.agent, agent), status = excluded.status, progress = excluded.progress,
+             updated_at = excluded.updated_at, archived_at = COALESCE(excluded.archived_at, archived_at)",
+        )?;
+        let archived_at = archived_at.map(|at| at.0);
+        upsert
+            .execute(params![session, id.as_str(), agent, status.as_str(), progress, now.0, archived_at])
+            .map(drop)
     }
 
     fn head(&self, session: i64) -> rusqlite::Result<Option<Head>> {
         let mut find = self.connection.prepare_cached(
-            "SELECT id, head, epoch, holder, lease_until, status, archived_at IS NOT NULL, runnable
+            "SELECT id, head, epoch, holder, lease_until, status, archived_at IS NOT NULL, runnable, waiting
              FROM session WHERE key = $1",
         )?;
         let head = find.query_row([session], |row| {
@@ -307,6 +342,8 @@ impl Writer {
                     .ok_or(rusqlite::Error::InvalidQuery)?,
                 is_archived: row.get(6)?,
                 runnable: row.get(7)?,
+                waiting: serde_json::from_str(row.get_ref(8)?.as_str()?)
+                    .map_err(|_| rusqlite::Error::InvalidQuery)?,
             })
         });
         head.optional()
@@ -392,9 +429,17 @@ impl Ran {
         match self {
             Self::Append { append, appended, reply } => {
                 hub.publish(append.session, appended.first, append.entries);
+                if !append.jobs.is_empty() {
+                    hub.announce_job();
+                }
                 reply.send(Ok(appended)).ok();
             }
-            Self::Commit { op: _, rows, reply } => drop(reply.send(Ok(Outcome::Done(rows)))),
+            Self::Commit { op: _, rows, announces_job, reply } => {
+                if announces_job {
+                    hub.announce_job();
+                }
+                reply.send(Ok(Outcome::Done(rows))).ok();
+            }
         }
     }
 }

@@ -103,6 +103,7 @@ impl World {
             epoch: 0,
             holder: None,
             runnable: false,
+            waiting: Vec::new(),
         }
     }
 
@@ -186,9 +187,10 @@ pub(crate) fn brief_claim(node: &str) -> Claim {
 pub(crate) fn by_client(session: &SessionRecord, entries: Vec<NewEntry>) -> Append {
     Append {
         session: session.key,
-        fence: Fence::Client { claim: None },
+        fence: Fence::Client { claim: None, answers: Vec::new() },
         entries,
         patch: Patch::default(),
+        jobs: Vec::new(),
         expected_head: None,
     }
 }

@@ -64,7 +64,7 @@ pub(crate) async fn only_one_of_many_claims_wins(world: World) {
 pub(crate) async fn a_client_takes_a_free_lease_with_its_event(world: World) {
     let session = world.session().await;
     let append = |node: &str| Append {
-        fence: Fence::Client { claim: Some(claim(node)) },
+        fence: Fence::Client { claim: Some(claim(node)), answers: Vec::new() },
         ..by_client(&session, vec![world.message(&session.thread)])
     };
     let first = world.store.append(append("first")).await.unwrap();

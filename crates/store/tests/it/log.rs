@@ -48,6 +48,8 @@ pub(crate) async fn an_append_changes_the_row_in_the_same_commit(world: World) {
     let patch = Patch {
         status: Some(SessionStatus::Running),
         progress: Some(r#"{"p":1}"#.to_owned()),
+        threads: Vec::new(),
+        waiting: None,
         title: Some(None),
         metadata: Some("{}".to_owned()),
         agent: Some(r#"{"new":true}"#.to_owned()),
@@ -157,7 +159,7 @@ pub(crate) async fn a_client_cannot_append_to_an_ended_session(world: World) {
 
 pub(crate) async fn an_append_to_an_unknown_session_is_not_found(world: World) {
     let session = SessionRecord { key: 4711, ..world.session_record() };
-    for fence in [Fence::Client { claim: None }, Fence::Lease { epoch: 1 }] {
+    for fence in [Fence::Client { claim: None, answers: Vec::new() }, Fence::Lease { epoch: 1 }] {
         let append = Append { fence, ..by_client(&session, vec![world.message(&session.thread)]) };
         let error = world.store.append(append).await.unwrap_err();
         assert!(matches!(error, Error::NotFound { what: "session", .. }), "{error}");

@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod fixture;
 mod follow;
+mod jobs;
 mod leases;
 mod log;
 mod pages;
@@ -14,6 +15,8 @@ mod postgres;
 mod records;
 mod sandboxes;
 mod sqlite;
+mod threads;
+mod waiting;
 
 /// Makes a test of every scenario for every database. A function cannot make tests.
 macro_rules! scenarios {
@@ -57,9 +60,24 @@ scenarios! {
         blobs_and_layers_that_no_sandbox_names_are_told_apart;
     builds:
         only_one_node_builds_at_a_time,
-        a_build_whose_lease_ran_out_is_begun_anew,
+        an_overtaken_builder_changes_nothing,
         a_failed_build_keeps_its_last_lines_until_it_is_begun_anew,
         builds_that_nobody_wants_are_found_and_forgotten;
+    jobs:
+        a_job_is_written_in_the_commit_of_its_cause_or_not_at_all,
+        too_many_or_too_large_jobs_are_refused,
+        one_job_of_a_name_is_open_at_a_time,
+        every_job_goes_to_one_of_two_nodes,
+        an_overtaken_holder_of_a_job_changes_nothing,
+        a_lease_of_a_job_that_ran_out_but_was_not_taken_still_holds,
+        a_failed_attempt_is_repeated_after_its_pause,
+        a_parked_job_is_shown_and_begins_anew_when_it_is_written_again,
+        a_job_of_a_node_is_left_to_it_until_another_one_wants_it,
+        a_job_waits_for_its_time,
+        a_node_that_stops_gives_its_jobs_back_and_one_that_died_has_used_its_attempts,
+        old_parked_jobs_are_forgotten_and_held_ones_never,
+        appends_that_want_the_same_jobs_at_once_do_not_harm_each_other,
+        other_nodes_hear_of_a_job;
     log:
         appended_entries_are_read_byte_for_byte,
         an_append_changes_the_row_in_the_same_commit,
@@ -69,6 +87,13 @@ scenarios! {
         an_append_to_an_unknown_session_is_not_found,
         processing_an_event_sets_its_time_once,
         an_append_of_too_many_entries_is_refused;
+    threads:
+        the_threads_of_a_session_change_in_the_commit_of_the_append,
+        threads_go_with_their_session;
+    waiting:
+        answers_of_clients_are_checked_in_the_append,
+        a_message_is_refused_while_an_idle_session_waits_for_answers,
+        an_answer_that_the_holder_has_not_seen_still_counts;
     pages:
         events_are_listed_in_the_order_of_processing,
         events_are_filtered,

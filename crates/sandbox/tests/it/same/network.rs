@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use egress::Client;
+use egress::Reports;
 use sandbox::Spec;
 
 use super::Subject;
@@ -25,7 +25,7 @@ pub(super) async fn a_session_reaches_what_it_may_and_no_more(on: &Subject<'_>) 
     assert!(hands.bash(&network::ask("one.test", 80)).await.ends_with("hello"));
     let said = hands.bash(&network::ask("two.test", 80)).await;
     assert!(said.starts_with("HTTP/1.1 403") && said.contains("two.test"), "{said}");
-    let report = Client::open(on.data_dir).report(&spec.session).await.unwrap().unwrap();
+    let report = Reports::open(on.data_dir).report(&spec.session).await.unwrap().unwrap();
     assert_eq!((report.totals.allowed, report.totals.refused), (1, 1), "{report:?}");
 
     let changed = Spec { network: limited("two.test"), ..spec };
