@@ -150,6 +150,10 @@ impl From<store::Error> for Failure {
                 let message = format!("session `{id}` is running; interrupt it and wait until it is idle");
                 Self::new(ErrorType::InvalidRequest, message)
             }
+            // The harness says which events they were; whoever appends without it gets the store's words.
+            E::NotWaiting { call: _ } | E::Waiting { calls: _ } => {
+                Self::new(ErrorType::InvalidRequest, error.to_string())
+            }
             E::SessionEnded { id } => {
                 Self::conflict(format!("session `{id}` has ended and takes no more events or changes"))
             }

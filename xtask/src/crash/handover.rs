@@ -4,7 +4,9 @@
 //! what was done after it is told to be lost, and the files that come back later are nobody's.
 
 use std::collections::BTreeSet;
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::PoisonError;
 use std::thread;
 
@@ -62,7 +64,9 @@ impl Pair {
         let two = Setup { data: folder.join("other"), log: folder.join("other.log"), ..one.clone() };
         let blobs = one.data.join("blobs");
         for folder in [&blobs, &two.data] {
-            std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+            // A server refuses a folder that holds something and is open to others.
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.with_context(|| format!("make {}", folder.display()))?;
         }
         std::os::unix::fs::symlink(&blobs, two.data.join("blobs")).context("share the blob store")?;
         Ok(Self { one, two })

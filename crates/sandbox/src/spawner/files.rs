@@ -6,7 +6,7 @@
 //! sandboxes/ID/   what a session wrote (upper, work, mounts) and what it was given (uploads, shown)
 //! layers/NAME/    what sandboxes stand on: package layers, images; never changed once they are there
 //! incoming/       layers and files that are being unpacked
-//! sandboxes/.spare  the folders of a sandbox that is ready for the next session without files
+//! prepared/spare/ the folders of a sandbox that is ready for the next session without files
 //! trash/          what is being removed
 //! ```
 //! Only the spawner's user can enter these folders: files inside carry the owners and set-user-id bits that a session gave
@@ -62,16 +62,17 @@ pub(super) struct SessionFiles {
 impl Files {
     /// Makes the folders of a data folder, and the base anew.
     pub(super) fn open(data_dir: &Path) -> io::Result<Self> {
-        let [base, stage, sandboxes, layers, incoming, spare, trash] =
-            ["base", "stage", "sandboxes", "layers", "incoming", "sandboxes/.spare", "trash"]
+        let [base, stage, sandboxes, layers, incoming, prepared, trash] =
+            ["base", "stage", "sandboxes", "layers", "incoming", "prepared", "trash"]
                 .map(|name| data_dir.join(name));
-        for folder in [&stage, &sandboxes, &layers, &incoming, &trash] {
+        for folder in [&stage, &sandboxes, &layers, &incoming, &prepared, &trash] {
             make_folder(folder, 0o700)?;
         }
         for name in ["lower", "rw", "root"] {
             make_folder(&stage.join(name), 0o755)?;
         }
         base::build(&base)?;
+        let spare = prepared.join("spare");
         let mut files = Self { base, stage, sandboxes, layers, incoming, spare, trash, discarded: 0 };
         // Whoever was unpacking died with the last spawner.
         for half in names(&files.incoming)? {

@@ -107,7 +107,7 @@ impl Spawner {
             launcher,
             files,
             cells: BTreeMap::new(),
-            vacancies: Vacancies::new(Clock::system()),
+            vacancies: Vacancies::new(Clock::system()).settled(),
             closing: None,
             trash: Trash::default(),
             works: Works::default(),

@@ -36,13 +36,16 @@ pub(super) struct Vacancies {
 }
 
 impl Vacancies {
-    /// Knows that nothing has run under this spawner yet, and that nothing outlived the one before it. Returns once the
-    /// proof covers every call that is wanted from now on, rounding included.
+    /// Knows that nothing has run under this spawner yet, and that nothing outlived the one before it.
     pub(super) fn new(clock: Clock) -> Self {
         let distance = distance(&clock);
-        let floor = process::since_boot_micros();
+        Self { clock, distance, floor: process::since_boot_micros(), ends: HashMap::new() }
+    }
+
+    /// Returns once the proof covers every call that is wanted from now on, rounding included.
+    pub(super) fn settled(self) -> Self {
         std::thread::sleep(ROUNDING);
-        Self { clock, distance, floor, ends: HashMap::new() }
+        self
     }
 
     /// A sandbox of the session is no more.

@@ -12,7 +12,7 @@ async fn no_other_account_can_enter_a_folder_or_open_a_file_of_the_spawner() {
         let (_, hands) = ground.sandbox().await;
         hands.bash("cp /bin/sh /workspace/shell && chmod 4755 /workspace/shell").await;
         // The folders that the next session gets are there too.
-        let next = ground.data_dir().join("sandboxes/.spare/upper");
+        let next = ground.data_dir().join("prepared/spare/upper");
         until("the next sandbox is prepared", || next.exists()).await;
         let open: Vec<String> = std::fs::read_dir(ground.data_dir())
             .unwrap()
