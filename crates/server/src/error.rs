@@ -157,9 +157,6 @@ impl From<store::Error> for Failure {
             E::SessionEnded { id } => {
                 Self::conflict(format!("session `{id}` has ended and takes no more events or changes"))
             }
-            E::NotWaiting { .. } | E::Waiting { .. } => {
-                Self::new(ErrorType::InvalidRequest, error.to_string())
-            }
             E::TooLarge { op: _, what, size, max } => {
                 Self::too_large(format!("{size} {what} are more than the {max} that are accepted at once"))
             }
