@@ -32,10 +32,10 @@ fn shown(page: &str) -> Metrics {
     let mut metrics = Metrics::new();
     for line in page.lines() {
         if let Some((name, meaning)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
-            metrics.entry(name.to_owned()).or_default().2 = meaning.to_owned();
+            meaning.clone_into(&mut metrics.entry(name.to_owned()).or_default().2);
         } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
         {
-            metrics.entry(name.to_owned()).or_default().0 = kind.to_owned();
+            kind.clone_into(&mut metrics.entry(name.to_owned()).or_default().0);
         } else if let Some((sample, labels)) = line.split_once('{') {
             let suffixes =
                 ["_bucket", "_sum", "_count"].iter().find_map(|suffix| sample.strip_suffix(suffix));
